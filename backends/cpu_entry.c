@@ -1,0 +1,165 @@
+/* cpu_entry.c - an entry's run: for each batch, fill an NndStep and call the kernels in order. */
+#include <stddef.h>
+
+#include "backends/cpu.h"
+
+typedef struct Entry {
+    Emit        *e;
+    const Plan  *p;
+    LLVMTypeRef  ptr, i64, i8;
+    LLVMValueRef fn, call, step;     /* the function; its NndCall; the NndStep on its stack */
+} Entry;
+
+static LLVMValueRef field(Entry *n, size_t offset, LLVMTypeRef type)
+{
+    return cpu_field_of_step(n->e, n->call, offset, type);
+}
+
+static LLVMValueRef bytes(Entry *n, LLVMValueRef p, LLVMValueRef at) { return LLVMBuildGEP2(n->e->B, n->i8, p, &at, 1, ""); }
+
+static void set(Entry *n, size_t offset, LLVMValueRef v)
+{
+    LLVMBuildStore(n->e->B, v, bytes(n, n->step, cpu_i64(n->e, (int64_t)offset)));
+}
+
+static bool is_own(const char *name)
+{
+    return !__builtin_strcmp(name, "step") || !__builtin_strcmp(name, "steps") || !__builtin_strcmp(name, "epoch");
+}
+
+/* What the model text says about its `input float`s, for a call that doesn't. */
+static LLVMValueRef own_scalars(Entry *n)
+{
+    const Module *m = n->e->m;
+    LLVMTypeRef real = LLVMDoubleTypeInContext(n->e->C);
+    LLVMValueRef *v = arena_array(n->e->mem, LLVMValueRef, m->nslot + 1), list, g;
+    unsigned count = 0;
+
+    for (int i = 0; i < m->nslot; i++)
+        if (m->slot[i].kind == SLOT_scalar && !is_own(m->slot[i].name))
+            v[count++] = LLVMConstReal(real, m->slot[i].value);
+    list = LLVMConstArray2(real, v, count);
+    g = LLVMAddGlobal(n->e->M, LLVMTypeOf(list), "scalars");
+    LLVMSetInitializer(g, list);
+    LLVMSetGlobalConstant(g, true);
+    LLVMSetLinkage(g, LLVMPrivateLinkage);
+    return g;
+}
+
+static void fill_fixed(Entry *n)
+{
+    LLVMBuilderRef B = n->e->B;
+    LLVMValueRef scalar = field(n, offsetof(NndCall, scalar), n->ptr);
+
+    set(n, offsetof(NndStep, state), field(n, offsetof(NndCall, state), n->ptr));
+    set(n, offsetof(NndStep, scratch), field(n, offsetof(NndCall, scratch), n->ptr));
+    set(n, offsetof(NndStep, field), field(n, offsetof(NndCall, field), n->ptr));
+    set(n, offsetof(NndStep, out), field(n, offsetof(NndCall, out), n->ptr));
+    set(n, offsetof(NndStep, steps), field(n, offsetof(NndCall, steps), n->i64));
+    set(n, offsetof(NndStep, epoch), field(n, offsetof(NndCall, epoch), n->i64));
+    set(n, offsetof(NndStep, seed), field(n, offsetof(NndCall, seed), n->i64));
+    set(n, offsetof(NndStep, scalar), LLVMBuildSelect(B, LLVMBuildIsNull(B, scalar, ""), own_scalars(n), scalar, ""));
+}
+
+static int metric_count(const Module *m)
+{
+    int n = 0;
+
+    for (int i = 0; i < m->nslot; i++)
+        n += m->slot[i].kind == SLOT_metric;
+    return n;
+}
+
+static void fill_batch(Entry *n, LLVMValueRef i)
+{
+    LLVMBuilderRef B = n->e->B;
+    LLVMValueRef row = LLVMBuildMul(B, i, cpu_i64(n->e, n->p->batch * 4), "");
+    LLVMValueRef metric = LLVMBuildMul(B, i, cpu_i64(n->e, metric_count(n->e->m) * 8), "");
+
+    set(n, offsetof(NndStep, index), i);
+    set(n, offsetof(NndStep, row), bytes(n, field(n, offsetof(NndCall, row), n->ptr), row));
+    set(n, offsetof(NndStep, step), LLVMBuildAdd(B, field(n, offsetof(NndCall, step), n->i64), i, ""));
+    set(n, offsetof(NndStep, metric), bytes(n, field(n, offsetof(NndCall, metric_out), n->ptr), metric));
+}
+
+static LLVMBasicBlockRef block(Entry *n) { return LLVMAppendBasicBlockInContext(n->e->C, n->fn, ""); }
+
+/* Through call->par where there is one, else all of it here. */
+static void call_parallel(Entry *n, LLVMValueRef kernel, LLVMTypeRef ktype, int64_t extent)
+{
+    LLVMBuilderRef B = n->e->B;
+    LLVMBasicBlockRef alone = block(n), shared = block(n), after = block(n);
+    LLVMValueRef par = field(n, offsetof(NndCall, par), n->ptr), run;
+    LLVMTypeRef param[4] = { n->ptr, n->ptr, n->ptr, n->i64 };
+    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(n->e->C), param, 4, false);
+
+    LLVMBuildCondBr(B, LLVMBuildIsNull(B, par, ""), alone, shared);
+    LLVMPositionBuilderAtEnd(B, alone);
+    LLVMBuildCall2(B, ktype, kernel, (LLVMValueRef[]){ n->step, cpu_i64(n->e, 0), cpu_i64(n->e, extent) }, 3, "");
+    LLVMBuildBr(B, after);
+    LLVMPositionBuilderAtEnd(B, shared);
+    run = cpu_field_of_step(n->e, par, offsetof(NndPar, run), n->ptr);
+    LLVMBuildCall2(B, type, run, (LLVMValueRef[]){ par, kernel, n->step, cpu_i64(n->e, extent) }, 4, "");
+    LLVMBuildBr(B, after);
+    LLVMPositionBuilderAtEnd(B, after);
+}
+
+static void call_kernels(Entry *n, LLVMValueRef *kernel)
+{
+    for (int k = 0; k < n->p->nkernel; k++) {
+        const Stmt *body = n->p->kernel[k]->body;
+        LLVMTypeRef type = LLVMGlobalGetValueType(kernel[k]);
+        LLVMValueRef arg[3] = { n->step, cpu_i64(n->e, 0), cpu_i64(n->e, 1) };
+
+        if (body && body->par && !body->next)
+            call_parallel(n, kernel[k], type, body->extent);
+        else
+            LLVMBuildCall2(n->e->B, type, kernel[k], arg, 3, "");
+    }
+}
+
+static void open_run(Entry *n, const char *name)
+{
+    Emit *e = n->e;
+    LLVMTypeRef param[3] = { n->ptr, n->ptr, n->ptr };
+
+    n->fn = LLVMAddFunction(e->M, name, LLVMFunctionType(LLVMInt32TypeInContext(e->C), param, 3, false));
+    n->call = LLVMGetParam(n->fn, 2);
+    LLVMPositionBuilderAtEnd(e->B, LLVMAppendBasicBlockInContext(e->C, n->fn, ""));
+    n->step = LLVMBuildAlloca(e->B, LLVMArrayType2(n->i64, (sizeof(NndStep) + 7) / 8), "");
+}
+
+const char *cpu_entry_symbol(Arena *mem, const Plan *p)
+{
+    return arena_printf(mem, "run_%s_%lld", entry_name[p->entry], (long long)p->batch);
+}
+
+void cpu_entry(Emit *e, const Plan *p, LLVMValueRef *kernel, const char *name)
+{
+    Entry n = { .e = e, .p = p, .ptr = LLVMPointerTypeInContext(e->C, 0), .i64 = LLVMInt64TypeInContext(e->C),
+                .i8 = LLVMInt8TypeInContext(e->C) };
+    LLVMBasicBlockRef before, head, body, after;
+    LLVMValueRef i, next, nbatch;
+
+    open_run(&n, name);
+    fill_fixed(&n);
+    nbatch = field(&n, offsetof(NndCall, nbatch), n.i64);
+    before = LLVMGetInsertBlock(e->B);
+    head = block(&n);
+    body = block(&n);
+    after = block(&n);
+    LLVMBuildBr(e->B, head);
+    LLVMPositionBuilderAtEnd(e->B, head);
+    i = LLVMBuildPhi(e->B, n.i64, "");
+    LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, i, nbatch, ""), body, after);
+    LLVMPositionBuilderAtEnd(e->B, body);
+    fill_batch(&n, i);
+    call_kernels(&n, kernel);
+    next = LLVMBuildAdd(e->B, i, cpu_i64(e, 1), "");
+    LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->B);
+
+    LLVMBuildBr(e->B, head);
+    LLVMAddIncoming(i, (LLVMValueRef[]){ cpu_i64(e, 0), next }, (LLVMBasicBlockRef[]){ before, latch }, 2);
+    LLVMPositionBuilderAtEnd(e->B, after);
+    LLVMBuildRet(e->B, cpu_i32(e, 0));
+}

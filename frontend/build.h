@@ -1,0 +1,119 @@
+/* build.h - the elaborator: functions are unfolded at their calls, names become nodes.
+ *
+ * What a name means while a body is read:
+ *   number   known now: integers exactly, floats as double, truths; dimensions are integers
+ *   text, list, runs of axes, `all`
+ *   node     of the graph; a step scalar is an f64 node without axes made of constants, settings and step scalars
+ */
+#ifndef NND_FRONTEND_BUILD_H
+#define NND_FRONTEND_BUILD_H
+
+#include "frontend/ast.h"
+#include "frontend/frontend.h"
+
+typedef enum ValueKind { VAL_NONE, VAL_NUMBER, VAL_TEXT, VAL_LIST, VAL_RUN, VAL_ALL, VAL_NODE } ValueKind;
+
+typedef struct Value {
+    ValueKind   kind;
+    Loc         loc;          /* where it came to be, for notes */
+    bool        is_int, is_truth;
+    double      number;
+    int64_t     integer;
+    const char *text;
+    const Expr *list;
+    int         nrun; int64_t run[MAX_RANK];
+    Ref         ref;
+    bool        step_scalar;
+    unsigned    kept;         /* axes of size 1 that a reduction kept: they stretch */
+} Value;
+
+typedef struct Name { const char *name; Value value; int slot; Value next; bool has_next; } Name;
+
+/* One call's names. */
+typedef struct Scope {
+    Name        *name; int n, cap;
+    const char  *prefix;      /* of the parameters declared here: "fc1." or "" */
+    bool         is_optimizer;
+    const char **label; int nlabel, clabel;       /* labels used, and counts of unlabelled layers */
+    const char **counted; int *count; int ncounted, ccounted;
+    Value        result;
+    bool         returned;
+} Scope;
+
+/* A call being unfolded; errors in built-in text are reported at the innermost caller of the user's. */
+typedef struct Frame { const Decl *fn; Loc call; struct Frame *up; } Frame;
+
+struct Model {
+    Arena               mem;
+    Diag                diag;
+    const FrontOptions *options;
+    Decl               *decl;         /* the prelude's, then the user's */
+    int                 user;         /* source number of the user's file */
+    const char         *text;
+    Module             *checked;
+    Define              unused;
+};
+
+typedef struct Build {
+    Model  *md;
+    Module *m;
+    Graph  *g;                /* the graph that nodes go to */
+    Graph  *init;             /* where initial values go; NULL: they are not wanted */
+    bool    training;
+    Scope  *scope;
+    Frame  *frame;
+    int     depth;
+    /* while an initial value is computed */
+    int     init_slot;        /* -1: no */
+    int     nrandom;          /* random numbers drawn for it */
+    const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
+    bool    failed;
+} Build;
+
+/* errors: false or VAL_NONE is handed upwards, nothing else is reported */
+Value build_error(Build *b, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void  build_note(Build *b, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void  build_note_value(Build *b, const Expr *e, const Value *v);      /* where a named value was declared */
+const char *build_describe(Build *b, const Value *v);                 /* "f32[N, 784]", "0.5", "a text" */
+
+/* values (build_value.c) */
+Value value_int(int64_t i);
+Value value_float(double x);
+Value value_truth(bool t);
+Value value_node(Build *b, Ref r, Loc loc);
+bool  value_known(const Value *v);                                    /* a number */
+const Type *value_type(const Build *b, const Value *v);
+Dtype build_float(const Build *b);                                    /* f32, or f64 under --float 64 */
+/* Two operands brought to one type: numbers take the other's, step scalars too, axes are expanded. */
+bool  build_unify(Build *b, Loc at, const char *what, const Expr *ea, Value *va, const Expr *eb, Value *vb, bool compare);
+Value build_node_of(Build *b, Loc at, const Value *v, const Type *like);   /* a number or step scalar as a node of like's type */
+Ref   build_make(Build *b, Op op, Loc at, int narg, const Ref *arg, int nattr, const int64_t *attr, const Type *given);
+
+/* names */
+Name *scope_find(Scope *s, const char *name);
+Name *scope_set(Build *b, const char *name, Value v);
+Value build_scalar(Build *b, Loc at, const char *name, double value); /* a scalar slot's value, the slot made if it is new */
+const Decl *find_decl(const Model *md, const char *name);
+
+/* expressions (build_expr.c), builtins (build_builtin.c), calls (build_call.c), bodies (build_body.c) */
+Value build_value(Build *b, const Expr *e);
+bool  build_int(Build *b, const Expr *e, const char *what, int64_t *out);   /* a whole number known now */
+bool  build_truth(Build *b, const Expr *e, bool *out);                /* a truth known now */
+Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg);
+Value build_number_op(Build *b, const Expr *e, const char *op, const Value *a, const Value *c);
+bool  build_builtin(Build *b, const Expr *e, Value *out);             /* false: no builtin has this name */
+const char *const *builtin_names(int *n);
+Value build_call(Build *b, const Expr *e);
+Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix);
+bool  build_body(Build *b, const Ast *a);                             /* false after a mistake */
+bool  build_type(Build *b, const TypeExpr *t, Type *out);             /* all its dims are known */
+bool  bind_type(Build *b, const TypeExpr *t, const Value *v, Loc at, const char *who);   /* binds its dims' names */
+bool  owns_slots(const Model *md, const Decl *d, int depth);
+
+/* entries (build_train.c) */
+bool  build_entry(Build *b, EntryKind e, int64_t batch);
+
+const char *prelude_name(int i);      /* of the i-th built-in file, NULL behind the last (prelude.c, made by embed.sh) */
+const char *prelude_text(int i);
+
+#endif

@@ -1,0 +1,203 @@
+/* build_body.c - statements: names get values, parameters get slots. */
+#include "frontend/build.h"
+
+#include <string.h>
+
+enum { UNROLL_LIMIT = 4096 };      /* steps of a `for`, which is written out */
+
+/* ---- slots ---- */
+
+static bool declare(Build *b, const Ast *a, const char *name)
+{
+    for (int i = 0; i < b->ndeclared; i++)
+        if (!strcmp(b->declared[i], name)) {
+            build_error(b, a->loc, "`%s` is declared twice", name);
+            return false;
+        }
+    arena_push(&b->md->mem, b->declared, b->ndeclared, b->cdeclared);
+    b->declared[b->ndeclared++] = name;
+    return true;
+}
+
+/* The initial value, computed in the init graph, with shape and stream of the slot at hand. */
+static bool initial_value(Build *b, const Ast *a, int slot)
+{
+    Graph *g = b->g;
+    int outer = b->init_slot, nrandom = b->nrandom;
+    const Type *t = &b->m->slot[slot].type;
+    Value v;
+
+    b->g = b->init;
+    b->init_slot = slot;
+    b->nrandom = 0;
+    v = build_value(b, a->value);
+    if (v.kind == VAL_NUMBER || v.step_scalar)
+        v = build_node_of(b, a->value->loc, &v, t);
+    if (v.kind && (v.kind != VAL_NODE || !ty_equal(value_type(b, &v), t))) {
+        build_error(b, a->value->loc, "`%s` is %s, its initial value is %s", a->name, ty_str_in(b->m, t), build_describe(b, &v));
+        v.kind = VAL_NONE;
+    }
+    if (v.kind)
+        graph_write(b->init, a->loc, slot, v.ref);
+    b->g = g;
+    b->init_slot = outer;
+    b->nrandom = nrandom;
+    return v.kind != VAL_NONE;
+}
+
+static bool build_slot(Build *b, const Ast *a)
+{
+    const char *name = arena_printf(&b->md->mem, "%s%s", b->scope->prefix, a->name);
+    SlotKind kind = a->kind == AST_PARAM ? SLOT_param : b->scope->is_optimizer ? SLOT_optim : SLOT_state;
+    int slot = module_slot(b->m, name);
+    Type t;
+
+    if (a->kind == AST_PARAM && b->scope->is_optimizer) {
+        build_error(b, a->loc, "an optimizer keeps states, it has no parameters of its own");
+        return false;
+    }
+    if (!build_type(b, &a->type, &t) || !declare(b, a, name))
+        return false;
+    if (slot >= 0 && !ty_equal(&b->m->slot[slot].type, &t)) {
+        build_error(b, a->loc, "`%s` is %s here and %s in another entry", name, ty_str_in(b->m, &t),
+                    ty_str_in(b->m, &b->m->slot[slot].type));
+        return false;
+    }
+    if (kind == SLOT_param && !dt_is_float(t.dtype)) {
+        build_error(b, a->type.loc, "a parameter is learnt, so it is f32 or f64, not %s", dt_name(t.dtype));
+        return false;
+    }
+    if (slot < 0)
+        slot = module_add_slot(b->m, name, kind, t, a->loc);
+    if (b->init && !initial_value(b, a, slot))
+        return false;
+    Name *n = scope_set(b, a->name, value_node(b, graph_read(b->g, a->loc, slot), a->loc));
+
+    n->slot = slot;
+    return true;
+}
+
+/* x' = value: what the slot holds after the step */
+static bool build_next(Build *b, const Ast *a)
+{
+    Name *n = scope_find(b->scope, a->name);
+    Value v;
+
+    if (!n || n->slot < 0) {
+        build_error(b, a->loc, "`%s'` is the next value of a parameter or state, and `%s` is none", a->name, a->name);
+        return false;
+    }
+    if (n->has_next) {
+        build_error(b, a->loc, "`%s'` is given twice", a->name);
+        build_note(b, n->next.loc, "first here");
+        return false;
+    }
+    v = build_value(b, a->value);
+    if (!v.kind)
+        return false;
+    const Type *t = &b->m->slot[n->slot].type;
+
+    if (v.kind == VAL_NUMBER || v.step_scalar)
+        v = build_node_of(b, a->value->loc, &v, t);
+    if (v.kind != VAL_NODE || !ty_equal(value_type(b, &v), t)) {
+        if (v.kind)
+            build_error(b, a->value->loc, "`%s` is %s, its next value is %s", a->name, ty_str_in(b->m, t), build_describe(b, &v));
+        return false;
+    }
+    n = scope_find(b->scope, a->name);
+    n->has_next = true;
+    n->next = v;
+    n->next.loc = a->loc;
+    graph_write(b->g, a->loc, n->slot, v.ref);
+    return true;
+}
+
+/* ---- equations ---- */
+
+static bool build_assign(Build *b, const Ast *a)
+{
+    Value v = build_value(b, a->value);
+    Name *n = scope_find(b->scope, a->name);
+
+    if (!v.kind)
+        return false;
+    if (n && n->slot >= 0) {
+        build_error(b, a->loc, "`%s` is a parameter or state: it changes at the end of the step, by `%s' = ...`", a->name, a->name);
+        return false;
+    }
+    v.loc = a->loc;
+    scope_set(b, a->name, v);
+    return true;
+}
+
+static bool build_for(Build *b, const Ast *a)
+{
+    int64_t from, to;
+
+    if (!build_int(b, a->value, "a loop's start", &from) || !build_int(b, a->limit, "a loop's limit", &to))
+        return false;
+    if (to - from > UNROLL_LIMIT) {
+        Value n = value_int(to - from);
+
+        build_error(b, a->limit->loc, "a loop is written out, and %s steps are too many (at most %d)", build_describe(b, &n),
+                    UNROLL_LIMIT);
+        return false;
+    }
+    for (int64_t i = from; i < to; i++) {
+        scope_set(b, a->name, value_int(i))->value.loc = a->loc;
+        if (!build_body(b, a->body))
+            return false;
+    }
+    return true;
+}
+
+static bool build_if(Build *b, const Ast *a)
+{
+    bool yes;
+
+    return build_truth(b, a->value, &yes) && build_body(b, yes ? a->body : a->other);
+}
+
+static bool build_return(Build *b, const Ast *a)
+{
+    Value v = build_value(b, a->value);
+
+    if (!v.kind)
+        return false;
+    v.loc = a->value->loc;
+    b->scope->result = v;
+    b->scope->returned = true;
+    return true;
+}
+
+static bool misplaced(Build *b, const Ast *a, const char *what)
+{
+    build_error(b, a->loc, "%s stands in a train block", what);
+    return false;
+}
+
+static bool build_statement(Build *b, const Ast *a)
+{
+    switch (a->kind) {
+    case AST_ASSIGN:   return build_assign(b, a);
+    case AST_NEXT:     return build_next(b, a);
+    case AST_PARAM:
+    case AST_STATE:    return build_slot(b, a);
+    case AST_RETURN:   return build_return(b, a);
+    case AST_FOR:      return build_for(b, a);
+    case AST_IF:       return build_if(b, a);
+    case AST_MINIMIZE: return misplaced(b, a, "`minimize`");
+    case AST_METRIC:   return misplaced(b, a, "`metric`");
+    case AST_SETTING:  return misplaced(b, a, "a setting");
+    }
+    return false;
+}
+
+/* A mistake in one statement leaves its name unknown; what follows would only repeat it. */
+bool build_body(Build *b, const Ast *a)
+{
+    for (; a && !b->scope->returned; a = a->next)
+        if (!build_statement(b, a))
+            return false;
+    return true;
+}

@@ -1,0 +1,464 @@
+/* build_call.c - calls: arguments meet parameters, and the body is unfolded in a scope of its own.
+ *
+ * A call of a function that owns parameters is an instance with a name: its label, or its function's name and a
+ * number.  Among arguments a label looks like a name of an argument; a name that no parameter has is a label.
+ */
+#include "frontend/build.h"
+
+#include <string.h>
+
+/* ---- types ---- */
+
+static bool run_into(const Value *run, int64_t *dim, int *rank)
+{
+    if (*rank + run->nrun > MAX_RANK)
+        return false;
+    for (int i = 0; i < run->nrun; i++)
+        dim[(*rank)++] = run->run[i];
+    return true;
+}
+
+static bool type_dtype(Build *b, const TypeExpr *t, Dtype *d)
+{
+    static const char *const names[] = { "f32", "f64", "i32", "i64", "u8", "bool" };
+    const char *near;
+
+    if (dt_parse(t->name, d)) {
+        if (*d == DT_f32)
+            *d = build_float(b);
+        return true;
+    }
+    near = diag_near(t->name, names, 6);
+    build_error(b, t->loc, near ? "unknown dtype `%s`; did you mean `%s`?" : "unknown dtype `%s`", t->name, near);
+    return false;
+}
+
+bool build_type(Build *b, const TypeExpr *t, Type *out)
+{
+    *out = (Type){ 0 };
+    if (!type_dtype(b, t, &out->dtype))
+        return false;
+    for (int i = 0; i < t->ndim; i++) {
+        Name *n = t->run[i] ? scope_find(b->scope, t->dim[i]->name) : NULL;
+
+        if (t->run[i] && (!n || n->value.kind != VAL_RUN || !run_into(&n->value, out->dim, &out->rank))) {
+            build_error(b, t->dim[i]->loc, "`%s...` is no run of axes known here", t->dim[i]->name);
+            return false;
+        }
+        if (t->run[i])
+            continue;
+        if (out->rank >= MAX_RANK || !build_int(b, t->dim[i], "an axis' size", &out->dim[out->rank])) {
+            if (out->rank >= MAX_RANK)
+                build_error(b, t->loc, "more than %d axes", MAX_RANK);
+            return false;
+        }
+        out->rank++;
+    }
+    if (!ty_valid(out)) {
+        build_error(b, t->loc, "%s: an axis is below 1, or the tensor is larger than any memory", ty_str_in(b->m, out));
+        return false;
+    }
+    return true;
+}
+
+static int run_place(const TypeExpr *t)
+{
+    for (int i = 0; i < t->ndim; i++)
+        if (t->run[i])
+            return i;
+    return -1;
+}
+
+static bool unfit(Build *b, const TypeExpr *t, const Value *v, Loc at, const char *who, const char *detail)
+{
+    char *s = arena_strdup(&b->md->mem, t->name);
+
+    for (int i = 0; i < t->ndim; i++) {
+        const Expr *e = t->dim[i];
+        const char *dim = t->run[i] ? arena_printf(&b->md->mem, "%s...", e->name) : e->kind == EXPR_NAME || e->kind == EXPR_NUMBER
+                          ? e->name : "..";
+
+        s = arena_printf(&b->md->mem, "%s%s%s", s, i ? ", " : "[", dim);
+    }
+    build_error(b, at, "%s wants %s%s, got %s%s", who, s, t->ndim ? "]" : "", build_describe(b, v), detail);
+    build_note(b, t->loc.file >= b->md->user ? t->loc : (Loc){ 0 }, "declared here");
+    return false;
+}
+
+/* One dim against one size: a new name is bound, everything else must agree. */
+static bool bind_dim(Build *b, const Expr *e, int64_t size, const char **detail)
+{
+    int64_t want;
+    Name *n = e->kind == EXPR_NAME ? scope_find(b->scope, e->name) : NULL;
+    const Decl *d = e->kind == EXPR_NAME ? find_decl(b->md, e->name) : NULL;
+
+    if (e->kind == EXPR_NAME && !n && !(d && d->kind == DECL_CONST)) {
+        scope_set(b, e->name, value_int(size))->value.loc = e->loc;
+        return true;
+    }
+    if (!build_int(b, e, "an axis' size", &want))
+        return false;
+    if (want == size)
+        return true;
+    Value w = value_int(want);
+
+    if (e->kind == EXPR_NAME)
+        *detail = arena_printf(&b->md->mem, " where %s is %s", e->name, build_describe(b, &w));
+    return false;
+}
+
+static bool bind_run(Build *b, const char *name, const int64_t *dim, int n, const char **detail)
+{
+    Name *known = scope_find(b->scope, name);
+    Value run = { .kind = VAL_RUN, .nrun = n };
+
+    memcpy(run.run, dim, (size_t)n * sizeof *dim);
+    if (!known) {
+        scope_set(b, name, run);
+        return true;
+    }
+    if (known->value.kind == VAL_RUN && known->value.nrun == n && !memcmp(known->value.run, dim, (size_t)n * sizeof *dim))
+        return true;
+    *detail = arena_printf(&b->md->mem, " where %s is another shape", name);
+    return false;
+}
+
+static bool bind_dims(Build *b, const TypeExpr *t, const Type *have, const char **detail)
+{
+    int run = run_place(t), nrun = run < 0 ? 0 : have->rank - (t->ndim - 1);
+
+    if (run < 0 ? have->rank != t->ndim : nrun < 0)
+        return false;
+    for (int i = 0, axis = 0; i < t->ndim; i++) {
+        if (i == run) {
+            if (!bind_run(b, t->dim[i]->name, have->dim + axis, nrun, detail))
+                return false;
+            axis += nrun;
+        } else if (!bind_dim(b, t->dim[i], have->dim[axis++], detail)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool bind_type(Build *b, const TypeExpr *t, const Value *v, Loc at, const char *who)
+{
+    const char *detail = "";
+    Dtype d;
+
+    if (v->kind != VAL_NODE)
+        return unfit(b, t, v, at, who, detail);
+    if (!strcmp(t->name, "int") && t->has_dims) {
+        if (!dt_is_int(value_type(b, v)->dtype))
+            return unfit(b, t, v, at, who, detail);
+    } else if (!type_dtype(b, t, &d)) {
+        return false;
+    } else if (value_type(b, v)->dtype != d) {
+        return unfit(b, t, v, at, who, detail);
+    }
+    if (bind_dims(b, t, value_type(b, v), &detail))
+        return true;
+    return unfit(b, t, v, at, who, detail);
+}
+
+/* ---- arguments ---- */
+
+/* Settings: int, float, bool, text; `tensor` takes any node, `axis` a whole number or `all`. */
+static bool is_setting(const TypeExpr *t)
+{
+    return !t->has_dims && (!strcmp(t->name, "int") || !strcmp(t->name, "float") || !strcmp(t->name, "bool")
+                            || !strcmp(t->name, "text") || !strcmp(t->name, "axis"));
+}
+
+static bool setting_fits(const TypeExpr *t, const Value *v)
+{
+    bool number = v->kind == VAL_NUMBER && !v->is_truth;
+
+    if (!strcmp(t->name, "int"))
+        return number && v->is_int;
+    if (!strcmp(t->name, "float"))
+        return number || v->step_scalar;
+    if (!strcmp(t->name, "bool"))
+        return v->kind == VAL_NUMBER && v->is_truth;
+    if (!strcmp(t->name, "axis"))
+        return (number && v->is_int) || v->kind == VAL_ALL;
+    return v->kind == VAL_TEXT;
+}
+
+static bool bind_argument(Build *b, const Decl *d, const Param *p, Value *v, Loc at)
+{
+    const char *who = arena_printf(&b->md->mem, "%s: `%s`", d->name, p->name);
+
+    if (is_setting(&p->type)) {
+        if (!setting_fits(&p->type, v)) {
+            build_error(b, at, "%s wants %s%s, got %s", who, strchr("aio", p->type.name[0]) ? "an " : "a ", p->type.name,
+                        build_describe(b, v));
+            return false;
+        }
+    } else if (!strcmp(p->type.name, "tensor")) {
+        if (v->kind == VAL_NUMBER)
+            *v = build_node_of(b, at, v, &(Type){ .dtype = v->is_truth ? DT_bool : build_float(b) });
+        if (v->kind != VAL_NODE) {
+            build_error(b, at, "%s wants a tensor, got %s", who, build_describe(b, v));
+            return false;
+        }
+    } else {
+        if (v->kind == VAL_NUMBER && !v->is_truth && !p->type.has_dims)
+            *v = build_node_of(b, at, v, &(Type){ .dtype = build_float(b) });
+        if (!bind_type(b, &p->type, v, at, who))
+            return false;
+    }
+    scope_set(b, p->name, *v)->value.loc = at.line ? at : v->loc;
+    return true;
+}
+
+static int param_index(const Decl *d, const char *name)
+{
+    for (int i = 0; i < d->nparam; i++)
+        if (!strcmp(d->param[i].name, name))
+            return i;
+    return -1;
+}
+
+/* Which parameter each argument goes to; a name that is no parameter's labels a call. */
+static bool match_arguments(Build *b, const Decl *d, const Expr *call, const Expr **given)
+{
+    int next = 0;
+
+    for (int i = 0; i < call->narg; i++) {
+        const char *name = call->argname ? call->argname[i] : NULL;
+        int at = name ? param_index(d, name) : -1;
+
+        if (name && at < 0 && call->arg[i]->kind == EXPR_CALL && !call->arg[i]->label) {
+            call->arg[i]->label = name;
+            name = call->argname[i] = NULL;
+        }
+        if (name && at < 0) {
+            const char **names = arena_array(&b->md->mem, const char *, d->nparam + 1), *near;
+
+            for (int j = 0; j < d->nparam; j++)
+                names[j] = d->param[j].name;
+            near = diag_near(name, names, d->nparam);
+            build_error(b, call->argname_loc[i], near ? "%s has no parameter `%s`; did you mean `%s`?"
+                                                      : "%s has no parameter `%s`", d->name, name, near);
+            build_note(b, d->loc.file >= b->md->user ? d->loc : (Loc){ 0 }, "`%s` is declared here", d->name);
+            return false;
+        }
+        if (!name)
+            at = next++;
+        if (at >= d->nparam || given[at]) {
+            build_error(b, call->arg[i]->loc, at >= d->nparam ? "%s takes %d argument%s, this is one more"
+                                                              : "%s: an argument is given twice",
+                        d->name, d->nparam, d->nparam == 1 ? "" : "s");
+            build_note(b, d->loc.file >= b->md->user ? d->loc : (Loc){ 0 }, "`%s` is declared here", d->name);
+            return false;
+        }
+        given[at] = call->arg[i];
+    }
+    return true;
+}
+
+/* ---- instances ---- */
+
+bool owns_slots(const Model *md, const Decl *d, int depth);
+
+static bool expr_owns(const Model *md, const Expr *e, int depth)
+{
+    const Decl *d = e && e->kind == EXPR_CALL ? find_decl(md, e->name) : NULL;
+
+    if (d && (d->kind == DECL_FN || d->kind == DECL_MODEL) && owns_slots(md, d, depth + 1))
+        return true;
+    for (int i = 0; e && i < e->narg; i++)
+        if (expr_owns(md, e->arg[i], depth))
+            return true;
+    return false;
+}
+
+static bool body_owns(const Model *md, const Ast *a, int depth)
+{
+    for (; a; a = a->next)
+        if (a->kind == AST_PARAM || a->kind == AST_STATE || expr_owns(md, a->value, depth) || body_owns(md, a->body, depth)
+            || body_owns(md, a->other, depth))
+            return true;
+    return false;
+}
+
+bool owns_slots(const Model *md, const Decl *d, int depth) { return depth < 16 && body_owns(md, d->body, depth); }
+
+static int count_layer(Build *b, const char *name)
+{
+    Scope *s = b->scope;
+    int again = s->ccounted;
+
+    for (int i = 0; i < s->ncounted; i++)
+        if (!strcmp(s->counted[i], name))
+            return ++s->count[i];
+    arena_push(&b->md->mem, s->counted, s->ncounted, s->ccounted);
+    if (again != s->ccounted)
+        s->count = arena_grow(&b->md->mem, s->count, s->ncounted, &again, sizeof *s->count);
+    s->counted[s->ncounted] = name;
+    s->count[s->ncounted++] = 1;
+    return 1;
+}
+
+static bool use_label(Build *b, const Expr *e, const char *label)
+{
+    Scope *s = b->scope;
+
+    for (int i = 0; i < s->nlabel; i++)
+        if (!strcmp(s->label[i], label)) {
+            build_error(b, e->loc, "label `%s` is used twice", label);
+            return false;
+        }
+    arena_push(&b->md->mem, s->label, s->nlabel, s->clabel);
+    s->label[s->nlabel++] = label;
+    return true;
+}
+
+/* "fc1." for the parameters of this call; NULL after a mistake. */
+static const char *instance_prefix(Build *b, const Decl *d, const Expr *e)
+{
+    Arena *mem = &b->md->mem;
+    const char *label = e->label;
+    int64_t index;
+
+    if (!owns_slots(b->md, d, 0)) {
+        if (label)
+            build_error(b, e->loc, "`%s` owns no parameters, so a label has nothing to name", d->name);
+        return label ? NULL : b->scope->prefix;
+    }
+    if (d->kind == DECL_MODEL && !label)
+        return b->scope->prefix;
+    if (e->label_index) {
+        if (!build_int(b, e->label_index, "a label's index", &index))
+            return NULL;
+        label = arena_printf(mem, "%s.%lld", label, (long long)index);
+    }
+    if (!label)
+        label = arena_printf(mem, "%s%d", d->name, count_layer(b, d->name));
+    if (!use_label(b, e, label))
+        return NULL;
+    return arena_printf(mem, "%s%s.", b->scope->prefix, label);
+}
+
+static Value default_value(Build *b, const Param *p)
+{
+    return build_value(b, p->init);
+}
+
+/* An `input float` given as a number becomes a scalar that may change between steps. */
+static Value input_scalar(Build *b, const Param *p, const Value *v)
+{
+    return p->input && v->kind == VAL_NUMBER ? build_scalar(b, p->loc, p->name, v->number) : *v;
+}
+
+static bool fill_scope(Build *b, const Decl *d, const Expr *call, const Value *arg, const Loc *place)
+{
+    for (int i = 0; i < d->nparam; i++) {
+        const Param *p = &d->param[i];
+        Value v = arg[i];
+
+        if (!v.kind && !p->init) {
+            build_error(b, call->loc, "%s wants %d argument%s: `%s` is missing", d->name, d->nparam, d->nparam == 1 ? "" : "s",
+                        p->name);
+            build_note(b, d->loc.file >= b->md->user ? d->loc : (Loc){ 0 }, "`%s` is declared here", d->name);
+            return false;
+        }
+        if (!v.kind && !(v = default_value(b, p)).kind)
+            return false;
+        v = input_scalar(b, p, &v);
+        if (!bind_argument(b, d, p, &v, place[i].line ? place[i] : call->loc))
+            return false;
+    }
+    return true;
+}
+
+static Value check_result(Build *b, const Decl *d, Value v, Loc at)
+{
+    Type want;
+
+    if (!b->scope->returned)
+        return d->kind == DECL_OPTIMIZER ? value_truth(true) : build_error(b, d->loc, "`%s` returns nothing", d->name);
+    if (!d->result.name || !strcmp(d->result.name, "tensor") || !v.kind)
+        return v;
+    if (!build_type(b, &d->result, &want))
+        return (Value){ 0 };
+    if (v.kind == VAL_NUMBER || v.step_scalar)
+        v = build_node_of(b, at, &v, &want);
+    if (v.kind == VAL_NODE && ty_equal(value_type(b, &v), &want))
+        return v;
+    if (v.kind) {
+        build_error(b, v.loc, "`%s` returns %s, but says %s", d->name, build_describe(b, &v), ty_str_in(b->m, &want));
+        build_note(b, d->result.loc.file >= b->md->user ? d->result.loc : (Loc){ 0 }, "declared here");
+    }
+    return (Value){ 0 };
+}
+
+Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix)
+{
+    Scope *outer = b->scope, own = { .prefix = prefix, .is_optimizer = d->kind == DECL_OPTIMIZER };
+    Frame frame = { d, at, b->frame };
+    Loc *place = arena_array(&b->md->mem, Loc, d->nparam + 1);
+    Value v = { 0 };
+
+    if (b->depth >= 64)
+        return build_error(b, at, "`%s` calls itself, or calls are nested more than 64 deep", d->name);
+    for (int i = 0; i < d->nparam; i++)
+        place[i] = arg[i].kind ? arg[i].loc : at;
+    b->depth++;
+    b->scope = &own;
+    /* arguments are the caller's business, the body is the function's */
+    if (fill_scope(b, d, call, arg, place)) {
+        b->frame = &frame;
+        if (build_body(b, d->body))
+            v = check_result(b, d, own.result, at);
+        b->frame = frame.up;
+    }
+    b->scope = outer;
+    b->depth--;
+    v.loc = at;
+    return v;
+}
+
+Value build_call(Build *b, const Expr *e)
+{
+    const Decl *d = find_decl(b->md, e->name);
+    const Expr **given;
+    const char *prefix;
+    Value *arg, v;
+
+    if (!d || (d->kind != DECL_FN && d->kind != DECL_MODEL)) {
+        if (build_builtin(b, e, &v))
+            return v;
+        if (d)
+            return build_error(b, e->name_loc, "`%s` can't be called here", e->name);
+        const char **names = NULL, *near;
+        int n = 0, cap = 0, nb;
+        const char *const *builtin = builtin_names(&nb);
+
+        for (const Decl *x = b->md->decl; x; x = x->next)
+            if (x->kind == DECL_FN) {
+                arena_push(&b->md->mem, names, n, cap);
+                names[n++] = x->name;
+            }
+        for (int i = 0; i < nb; i++) {
+            arena_push(&b->md->mem, names, n, cap);
+            names[n++] = builtin[i];
+        }
+        near = diag_near(e->name, names, n);
+        return near ? build_error(b, e->name_loc, "unknown function `%s`; did you mean `%s`?", e->name, near)
+                    : build_error(b, e->name_loc, "unknown function `%s`", e->name);
+    }
+    given = arena_array(&b->md->mem, const Expr *, d->nparam + 1);
+    arg = arena_array(&b->md->mem, Value, d->nparam + 1);
+    if (!match_arguments(b, d, e, given) || !(prefix = instance_prefix(b, d, e)))
+        return (Value){ 0 };
+    for (int i = 0; i < d->nparam; i++)
+        if (given[i]) {
+            arg[i] = build_value(b, given[i]);
+            if (!arg[i].kind)
+                return (Value){ 0 };
+            arg[i].loc = given[i]->loc;
+        }
+    return build_instance(b, d, e, arg, e->loc, prefix);
+}

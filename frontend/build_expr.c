@@ -1,0 +1,449 @@
+/* build_expr.c - expressions: numbers computed now, everything else as nodes. */
+#include "frontend/build.h"
+
+#include <math.h>
+#include <string.h>
+
+/* ---- numbers ---- */
+
+static Value whole_op(Build *b, const Expr *e, const char *op, int64_t x, int64_t y)
+{
+    int64_t r = 0;
+    bool over = false;
+
+    if (!strcmp(op, "add"))
+        over = __builtin_add_overflow(x, y, &r);
+    else if (!strcmp(op, "sub"))
+        over = __builtin_sub_overflow(x, y, &r);
+    else if (!strcmp(op, "mul"))
+        over = __builtin_mul_overflow(x, y, &r);
+    if (over)
+        return build_error(b, e->loc, "the number is too large");
+    return value_int(r);
+}
+
+static Value compare_numbers(const char *op, double x, double y)
+{
+    return value_truth(!strcmp(op, "eq") ? x == y : !strcmp(op, "ne") ? x != y : !strcmp(op, "lt") ? x < y
+                       : !strcmp(op, "le") ? x <= y : !strcmp(op, "gt") ? x > y : x >= y);
+}
+
+static bool is_compare(const char *op)
+{
+    return !strcmp(op, "eq") || !strcmp(op, "ne") || !strcmp(op, "lt") || !strcmp(op, "le") || !strcmp(op, "gt")
+           || !strcmp(op, "ge");
+}
+
+static Value divide(Build *b, const Expr *e, const Value *x, const Value *y)
+{
+    if (y->number == 0)
+        return build_error(b, e->loc, "division by zero");
+    if (!x->is_int || !y->is_int)
+        return value_float(x->number / y->number);
+    if (x->integer % y->integer)      /* a fraction of two whole numbers: a float, and no dimension any more */
+        return value_float(x->number / y->number);
+    return value_int(x->integer / y->integer);
+}
+
+Value build_number_op(Build *b, const Expr *e, const char *op, const Value *x, const Value *y)
+{
+    if (is_compare(op))
+        return compare_numbers(op, x->number, y->number);
+    if (!strcmp(op, "and") || !strcmp(op, "or")) {
+        if (!x->is_truth || !y->is_truth)
+            return build_error(b, e->loc, "`%s` joins truths, got %s and %s", op, build_describe(b, x), build_describe(b, y));
+        return value_truth(!strcmp(op, "and") ? x->integer && y->integer : x->integer || y->integer);
+    }
+    if (x->is_truth || y->is_truth)
+        return build_error(b, e->loc, "cannot compute with a truth");
+    if (!strcmp(op, "div"))
+        return divide(b, e, x, y);
+    if (!strcmp(op, "pow")) {
+        double r = pow(x->number, y->number);
+
+        return x->is_int && y->is_int && y->integer >= 0 && fabs(r) < 0x1p53 ? value_int((int64_t)r) : value_float(r);
+    }
+    if (x->is_int && y->is_int)
+        return whole_op(b, e, op, x->integer, y->integer);
+    return value_float(!strcmp(op, "add") ? x->number + y->number : !strcmp(op, "sub") ? x->number - y->number
+                                                                                      : x->number * y->number);
+}
+
+/* ---- points ---- */
+
+static const char *verb(const char *op)
+{
+    return !strcmp(op, "add") ? "add" : !strcmp(op, "sub") ? "subtract" : !strcmp(op, "mul") ? "multiply"
+           : !strcmp(op, "div") ? "divide" : is_compare(op) ? "compare" : op;
+}
+
+static bool all_steps(const Value *v, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!v[i].step_scalar)
+            return false;
+    return true;
+}
+
+static const Expr *operand(const Expr *e, int i) { return i < e->narg ? e->arg[i] : NULL; }
+
+/* Brings all arguments together pairwise, from argument `from` on. */
+static bool unify_all(Build *b, const Expr *e, const char *what, Value *arg, int from, int n, bool compare)
+{
+    int model = -1;
+
+    for (int i = from; i < n && model < 0; i++)
+        if (arg[i].kind == VAL_NODE && !arg[i].step_scalar)
+            model = i;
+    for (int i = from; i < n && model < 0; i++)
+        if (arg[i].kind == VAL_NODE)
+            model = i;
+    if (model < 0) {      /* numbers alone */
+        for (int i = from; i < n; i++)
+            arg[i] = build_node_of(b, e->loc, &arg[i], &(Type){ .dtype = arg[i].is_truth ? DT_bool : build_float(b) });
+        return true;
+    }
+    for (int round = 0; round < 2; round++)
+        for (int i = from; i < n; i++)
+            if (i != model && !build_unify(b, e->name_loc, what, operand(e, model < i ? model : i), &arg[model < i ? model : i],
+                                           operand(e, model < i ? i : model), &arg[model < i ? i : model], compare))
+                return false;
+    return true;
+}
+
+static Value known_point(Build *b, const Expr *e, Op op, const Value *a);
+
+Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg)
+{
+    bool compare = op == OP_eq || op == OP_ne || op == OP_lt || op == OP_le, known = true;
+    Ref ref[3] = { { 0 } };
+    unsigned kept;
+
+    for (int i = 0; i < narg; i++) {
+        if (arg[i].kind != VAL_NODE && arg[i].kind != VAL_NUMBER)
+            return arg[i].kind ? build_error(b, e->arg[i]->loc, "%s: wants a number or a tensor, got %s", op_info[op].name,
+                                             build_describe(b, &arg[i])) : (Value){ 0 };
+        known &= arg[i].kind == VAL_NUMBER;
+    }
+    if (known && narg == 1 && dt_is_float(build_float(b)) && op != OP_not)
+        return known_point(b, e, op, arg);
+    if (op == OP_select && value_known(&arg[0]))
+        return arg[0].integer ? arg[1] : arg[2];
+    if (op == OP_select) {
+        Type like = *value_type(b, &arg[0]);
+
+        if (!unify_all(b, e, "choose between", arg, 1, 3, false))
+            return (Value){ 0 };
+        like.dtype = value_type(b, &arg[1])->dtype;
+        for (int i = 1; i < 3; i++) {      /* both alternatives have one shape; the choice may have more axes, or fewer */
+            Value shape = value_node(b, graph_const(b->g, e->loc, like, 0), e->loc);
+
+            if (!build_unify(b, e->name_loc, "choose between", operand(e, i), &arg[i], NULL, &shape, false))
+                return (Value){ 0 };
+            like = *value_type(b, &arg[i]);
+        }
+        Value truth = value_node(b, graph_const(b->g, e->loc, ty_with(like, DT_bool), 0), e->loc);
+
+        if (!build_unify(b, e->name_loc, "choose by", operand(e, 0), &arg[0], NULL, &truth, false)
+            || !unify_all(b, e, "choose between", arg, 1, 3, false))
+            return (Value){ 0 };
+    } else if (narg > 1 && !unify_all(b, e, verb(op_info[op].name), arg, 0, narg, compare)) {
+        return (Value){ 0 };
+    }
+    for (int i = 0; i < narg; i++)
+        ref[i] = arg[i].ref;
+    kept = arg[0].kept;
+    for (int i = 1; i < narg; i++)
+        kept &= arg[i].kept;
+
+    Value r = value_node(b, build_make(b, op, e->name_loc, narg, ref, 0, NULL, NULL), e->loc);
+
+    r.step_scalar = r.kind == VAL_NODE && all_steps(arg, narg) && value_type(b, &r)->dtype == DT_f64;
+    r.kept = kept;
+    return r;
+}
+
+/* A function of one number, computed now, in double. */
+static Value known_point(Build *b, const Expr *e, Op op, const Value *a)
+{
+    double x = a->number;
+
+    if (a->is_truth)
+        return build_error(b, e->loc, "%s: wants a number, got %s", op_info[op].name, build_describe(b, a));
+    switch (op) {
+    case OP_neg:     return a->is_int ? value_int(-a->integer) : value_float(-x);
+    case OP_exp:     return value_float(exp(x));
+    case OP_log:     return value_float(log(x));
+    case OP_sqrt:    return value_float(sqrt(x));
+    case OP_tanh:    return value_float(tanh(x));
+    case OP_sigmoid: return value_float(1 / (1 + exp(-x)));
+    case OP_sin:     return value_float(sin(x));
+    case OP_cos:     return value_float(cos(x));
+    case OP_floor:   return value_int((int64_t)floor(x));
+    case OP_abs:     return a->is_int ? value_int(a->integer < 0 ? -a->integer : a->integer) : value_float(fabs(x));
+    case OP_relu:    return x > 0 ? *a : value_int(0);
+    default:         return *a;
+    }
+}
+
+/* ---- operators ---- */
+
+/* a[..., M, K] @ b[K, N], or with equal leading axes on both sides */
+static Value matmul(Build *b, const Expr *e, Value *v)
+{
+    const Type *x, *y;
+    int64_t batch[MAX_RANK], attr[2 + 4 * MAX_RANK];
+    int nb = 0, n = 0;
+
+    for (int i = 0; i < 2; i++)
+        if (v[i].kind != VAL_NODE || value_type(b, &v[i])->rank < 1)
+            return build_error(b, e->arg[i]->loc, "`@` wants matrices, got %s", build_describe(b, &v[i]));
+    x = value_type(b, &v[0]);
+    y = value_type(b, &v[1]);
+    if (y->rank > 2 && x->rank == y->rank)
+        nb = x->rank - 2;
+    else if (y->rank > 2)
+        return build_error(b, e->name_loc, "cannot multiply %s by %s: `@` wants a matrix on the right, or equal leading axes",
+                           build_describe(b, &v[0]), build_describe(b, &v[1]));
+    int64_t ka = x->rank - 1, kb = y->rank > 1 ? y->rank - 2 : 0;
+
+    if (x->dtype != y->dtype || x->dim[ka] != y->dim[kb] || memcmp(x->dim, y->dim, (size_t)nb * sizeof *x->dim)) {
+        build_error(b, e->name_loc, "cannot multiply %s by %s: the last axis of the left must equal %s of the right",
+                    build_describe(b, &v[0]), build_describe(b, &v[1]), nb ? "the last but one" : "the first");
+        build_note_value(b, e->arg[0], &v[0]);
+        build_note_value(b, e->arg[1], &v[1]);
+        return (Value){ 0 };
+    }
+    for (int i = 0; i < nb; i++)
+        batch[i] = i;
+    attr[n++] = nb;
+    attr[n++] = 1;
+    for (int side = 0; side < 2; side++)
+        for (int i = 0; i < nb; i++)
+            attr[n++] = batch[i];
+    attr[n++] = ka;
+    attr[n++] = kb;
+    return value_node(b, build_make(b, OP_dot, e->name_loc, 2, (Ref[]){ v[0].ref, v[1].ref }, n, attr, NULL), e->loc);
+}
+
+/* x ^ 3 is x * x * x, by squaring; other exponents are the operation pow */
+static Value power(Build *b, const Expr *e, Value *v)
+{
+    Value r = { 0 }, square = v[0];
+    Op op = OP_mul;
+
+    if (v[0].step_scalar || v[0].kind != VAL_NODE || v[1].kind != VAL_NUMBER || !v[1].is_int || v[1].integer < 1
+        || v[1].integer > 16)
+        return build_point(b, e, OP_pow, 2, v);
+    for (int64_t n = v[1].integer; n; n /= 2) {
+        Value pair[2] = { r, square }, twice[2] = { square, square };
+
+        if (n % 2)
+            r = r.kind ? build_point(b, e, op, 2, pair) : square;
+        if (n > 1)
+            square = build_point(b, e, op, 2, twice);
+        if (!r.kind && !square.kind)
+            return r;
+    }
+    return r;
+}
+
+static Value binary(Build *b, const Expr *e)
+{
+    Value v[2] = { build_value(b, e->arg[0]), build_value(b, e->arg[1]) };
+    bool turned = !strcmp(e->name, "gt") || !strcmp(e->name, "ge");
+    Op op;
+
+    if (!v[0].kind || !v[1].kind)
+        return (Value){ 0 };
+    if (!strcmp(e->name, "matmul"))
+        return matmul(b, e, v);
+    if (value_known(&v[0]) && value_known(&v[1]))
+        return build_number_op(b, e, e->name, &v[0], &v[1]);
+    if (!strcmp(e->name, "pow"))
+        return power(b, e, v);
+    if (turned) {
+        Expr *swapped = arena_new(&b->md->mem, Expr);
+        Value pair[2] = { v[1], v[0] };
+
+        *swapped = *e;
+        swapped->arg = arena_array(&b->md->mem, Expr *, 2);
+        swapped->arg[0] = e->arg[1];
+        swapped->arg[1] = e->arg[0];
+        return build_point(b, swapped, e->name[1] == 't' ? OP_lt : OP_le, 2, pair);
+    }
+    op_parse(e->name, &op);
+    return build_point(b, e, op, 2, v);
+}
+
+static Value unary(Build *b, const Expr *e)
+{
+    Value v = build_value(b, e->arg[0]);
+    Op op = !strcmp(e->name, "not") ? OP_not : OP_neg;
+
+    if (!v.kind)
+        return v;
+    if (op == OP_not && value_known(&v))
+        return v.is_truth ? value_truth(!v.integer)
+                          : build_error(b, e->loc, "`not` wants a truth, got %s", build_describe(b, &v));
+    return build_point(b, e, op, 1, &v);
+}
+
+/* ---- names ---- */
+
+static const char *near_name(Build *b, const char *name)
+{
+    const char **list = NULL;
+    int n = 0, cap = 0, nb;
+    const char *const *builtin = builtin_names(&nb);
+
+    for (int i = 0; i < b->scope->n; i++) {
+        arena_push(&b->md->mem, list, n, cap);
+        list[n++] = b->scope->name[i].name;
+    }
+    for (const Decl *d = b->md->decl; d; d = d->next) {
+        arena_push(&b->md->mem, list, n, cap);
+        list[n++] = d->name;
+    }
+    for (int i = 0; i < nb + NOP; i++) {
+        arena_push(&b->md->mem, list, n, cap);
+        list[n++] = i < nb ? builtin[i] : op_info[i - nb].name;
+    }
+    return diag_near(name, list, n);
+}
+
+static Value constant(Build *b, const Decl *d)
+{
+    const FrontOptions *o = b->md->options;
+    Scope *outer = b->scope, own = { .prefix = "" };
+    Value v;
+
+    for (int i = 0; o && i < o->ndefine; i++)
+        if (!strcmp(o->define[i].name, d->name)) {
+            double x = o->define[i].value;
+
+            return x == floor(x) && fabs(x) < 0x1p53 ? value_int((int64_t)x) : value_float(x);
+        }
+    if (++b->depth > EXPR_DEPTH) {
+        b->depth--;
+        return build_error(b, d->loc, "constant `%s` depends on itself", d->name);
+    }
+    b->scope = &own;
+    v = build_value(b, d->value);
+    b->scope = outer;
+    b->depth--;
+    if (v.kind == VAL_NODE)
+        return build_error(b, d->value->loc, "a constant is known before anything runs");
+    v.loc = d->loc;
+    return v;
+}
+
+static Value name_value(Build *b, const Expr *e)
+{
+    Name *n = scope_find(b->scope, e->name);
+    const Decl *d;
+    const char *near;
+
+    if (n)
+        return n->value;
+    if (!strcmp(e->name, "true") || !strcmp(e->name, "false"))
+        return value_truth(e->name[0] == 't');
+    if (!strcmp(e->name, "all"))
+        return (Value){ .kind = VAL_ALL };
+    if (!strcmp(e->name, "pi"))
+        return value_float(3.14159265358979323846);
+    if (!strcmp(e->name, "training"))
+        return value_node(b, build_make(b, OP_training, e->loc, 0, NULL, 0, NULL, &(Type){ .dtype = DT_bool }), e->loc);
+    if (!strcmp(e->name, "step") || !strcmp(e->name, "steps") || !strcmp(e->name, "epoch"))
+        return build_scalar(b, e->loc, e->name, 0);
+    d = find_decl(b->md, e->name);
+    if (d && d->kind == DECL_CONST)
+        return constant(b, d);
+    if (d && (d->kind == DECL_FN || d->kind == DECL_MODEL)) {
+        bool all_default = true;
+
+        for (int i = 0; i < d->nparam; i++)
+            all_default &= d->param[i].init != NULL;
+        if (all_default)
+            return build_call(b, e);
+        return build_error(b, e->loc, "`%s` is a function: call it as `%s(...)`", e->name, e->name);
+    }
+    near = near_name(b, e->name);
+    return near ? build_error(b, e->loc, "unknown name `%s`; did you mean `%s`?", e->name, near)
+                : build_error(b, e->loc, "unknown name `%s`", e->name);
+}
+
+static Value next_value(Build *b, const Expr *e)
+{
+    Name *n = scope_find(b->scope, e->name);
+
+    if (!n || n->slot < 0)
+        return build_error(b, e->loc, "`%s'` is the next value of a parameter or state, and `%s` is none", e->name, e->name);
+    if (!n->has_next)
+        return build_error(b, e->loc, "`%s'` is used before it is given", e->name);
+    return n->next;
+}
+
+/* ---- all ---- */
+
+static Value number(Build *b, const Expr *e)
+{
+    (void)b;
+    return e->is_int ? value_int(e->integer) : value_float(e->number);
+}
+
+Value build_value(Build *b, const Expr *e)
+{
+    Value v = { 0 };
+
+    switch (e->kind) {
+    case EXPR_NUMBER: v = number(b, e); break;
+    case EXPR_STRING: v = (Value){ .kind = VAL_TEXT, .text = e->name }; break;
+    case EXPR_NAME:   return name_value(b, e);
+    case EXPR_NEXT:   return next_value(b, e);
+    case EXPR_CALL:   v = build_call(b, e); break;
+    case EXPR_UNARY:  v = unary(b, e); break;
+    case EXPR_BINARY: v = binary(b, e); break;
+    case EXPR_LIST:   v = (Value){ .kind = VAL_LIST, .list = e }; break;
+    }
+    if (!v.loc.line)
+        v.loc = e->loc;
+    return v;
+}
+
+bool build_int(Build *b, const Expr *e, const char *what, int64_t *out)
+{
+    Value v = build_value(b, e);
+
+    if (v.kind == VAL_NUMBER && v.is_int) {
+        *out = v.integer;
+        return true;
+    }
+    if (v.kind)
+        build_error(b, e->loc, "%s wants a whole number, got %s", what, build_describe(b, &v));
+    return false;
+}
+
+bool build_truth(Build *b, const Expr *e, bool *out)
+{
+    Value v;
+
+    if (e->kind == EXPR_NAME && !strcmp(e->name, "training") && !scope_find(b->scope, "training")) {
+        *out = b->training;
+        return true;
+    }
+    if (e->kind == EXPR_UNARY && !strcmp(e->name, "not") && build_truth(b, e->arg[0], out)) {
+        *out = !*out;
+        return true;
+    }
+    v = build_value(b, e);
+    if (v.kind == VAL_NUMBER && v.is_truth) {
+        *out = v.integer != 0;
+        return true;
+    }
+    if (v.kind == VAL_NODE)
+        build_error(b, e->loc, "`if` chooses before anything runs, and this is known only then; select(c, a, b) chooses values");
+    else if (v.kind)
+        build_error(b, e->loc, "a condition is wanted, got %s", build_describe(b, &v));
+    return false;
+}

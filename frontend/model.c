@@ -1,0 +1,177 @@
+/* model.c - one .nnd file: parsed once, checked at a batch that fits nothing by chance, built as often as wanted. */
+#include "frontend/build.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A prime that is no size of anything: what equals it can only be the batch. */
+enum { PROBE = 1000003 };
+
+static void check_names(Model *md)
+{
+    for (const Decl *a = md->decl; a; a = a->next)
+        for (const Decl *c = a->next; c; c = c->next) {
+            bool same = a->kind != DECL_TRAIN && c->kind != DECL_TRAIN && !strcmp(a->name, c->name);
+
+            /* a user's function may take a built-in one's place */
+            if ((same && a->loc.file == c->loc.file) || (a->kind == DECL_TRAIN && c->kind == DECL_TRAIN)) {
+                if (diag_error(&md->diag, c->loc, same ? "`%s` is declared twice" : "a second train block, after that of `%s`", a->name))
+                    diag_note(&md->diag, a->loc, "first here");
+            }
+        }
+}
+
+/* -D names a const of the user's file. */
+static void check_defines(Model *md)
+{
+    const char **names = NULL, *near;
+    int n = 0, cap = 0;
+
+    for (const Decl *d = md->decl; d; d = d->next)
+        if (d->kind == DECL_CONST && d->loc.file == md->user) {
+            arena_push(&md->mem, names, n, cap);
+            names[n++] = d->name;
+        }
+    for (int i = 0; md->options && i < md->options->ndefine; i++) {
+        bool known = false;
+
+        for (int j = 0; j < n; j++)
+            known |= !strcmp(names[j], md->options->define[i].name);
+        if (known)
+            continue;
+        near = diag_near(md->options->define[i].name, names, n);
+        diag_error(&md->diag, (Loc){ .file = (uint16_t)md->user },
+                   near ? "-D %s: the file has no such const; did you mean `%s`?" : "-D %s: the file has no such const",
+                   md->options->define[i].name, near);
+    }
+}
+
+Model *model_parse(const char *name, const char *text, size_t len, const FrontOptions *o)
+{
+    Model *md = calloc(1, sizeof *md);
+    Decl **last;
+
+    if (!md)
+        abort();
+    diag_init(&md->diag, &md->mem);
+    md->options = o;
+    last = &md->decl;
+    for (int i = 0; prelude_name(i); i++) {
+        int source = diag_source(&md->diag, prelude_name(i), prelude_text(i), strlen(prelude_text(i)));
+
+        *last = ast_parse(&md->mem, &md->diag, source);
+        while (*last)
+            last = &(*last)->next;
+    }
+    md->user = diag_source(&md->diag, name, text, len);
+    md->text = md->diag.source[md->user].text;
+    *last = ast_parse(&md->mem, &md->diag, md->user);
+    check_names(md);
+    check_defines(md);
+    return md;
+}
+
+const Diag *model_diag(const Model *md) { return &md->diag; }
+
+void model_free(Model *md)
+{
+    if (!md)
+        return;
+    module_free(md->checked);
+    arena_free(&md->mem);
+    free(md);
+}
+
+void model_print(FILE *f, const Model *md)
+{
+    const Decl *d = md->decl;
+
+    while (d && d->loc.file != md->user)
+        d = d->next;
+    ast_print(f, d);
+}
+
+static const char *model_name(const Model *md)
+{
+    const char *name = "model";
+
+    for (const Decl *d = md->decl; d; d = d->next)
+        if (d->kind == DECL_MODEL || d->kind == DECL_TRAIN)
+            name = d->name;
+    return name;
+}
+
+static Module *new_module(Model *md)
+{
+    Module *m = module_new();
+
+    for (int i = 0; i < md->diag.nsource; i++)
+        diag_source(&m->diag, md->diag.source[i].name, md->diag.source[i].text, md->diag.source[i].len);
+    m->name = arena_strdup(&m->mem, model_name(md));
+    m->text = arena_strdup(&m->mem, md->text);
+    m->float64 = md->options && md->options->float64;
+    return m;
+}
+
+static bool has_train(const Model *md)
+{
+    for (const Decl *d = md->decl; d; d = d->next)
+        if (d->kind == DECL_TRAIN)
+            return true;
+    return false;
+}
+
+/* Initial values belong to the declarations that a train graph (or the model alone) meets on its way. */
+static bool build_init(Build *b)
+{
+    Graph *init = graph_new(b->m, ENTRY_INIT, 0);
+    int ngraph = b->m->ngraph;
+    Graph *update = b->m->update;
+    bool ok;
+
+    b->init = init;
+    b->m->update = NULL;
+    ok = build_entry(b, has_train(b->md) ? ENTRY_TRAIN : ENTRY_INFER, b->m->dim_probe ? b->m->dim_probe : 1);
+    b->init = NULL;
+    b->m->ngraph = ngraph;      /* it was only a way to the declarations */
+    b->m->update = update;
+    if (ok)
+        module_add_graph(b->m, init);
+    return ok;
+}
+
+static bool build_one(Model *md, Module *m, EntryWant want)
+{
+    Build b = { .md = md, .m = m, .init_slot = -1 };
+
+    return want.entry == ENTRY_INIT ? build_init(&b) : build_entry(&b, want.entry, want.batch);
+}
+
+const Module *model_check(Model *md)
+{
+    static const EntryWant step[] = { { ENTRY_INIT, 0 }, { ENTRY_TRAIN, PROBE }, { ENTRY_EVAL, PROBE }, { ENTRY_INFER, PROBE } };
+    Module *m;
+    bool ok = md->diag.nerror == 0;
+
+    if (!ok)
+        return NULL;
+    md->checked = m = new_module(md);
+    m->dim_probe = PROBE;
+    m->dim_name = "N";
+    for (int i = 0; i < 4 && ok; i++)
+        if (has_train(md) || step[i].entry == ENTRY_INFER || step[i].entry == ENTRY_INIT)
+            ok = build_one(md, m, step[i]);
+    return ok && md->diag.nerror == 0 ? m : NULL;
+}
+
+Module *model_build(Model *md, const EntryWant *want, int nwant)
+{
+    Module *m = new_module(md);
+
+    for (int i = 0; i < nwant; i++)
+        if (!build_one(md, m, want[i])) {
+            module_free(m);
+            return NULL;
+        }
+    return m;
+}

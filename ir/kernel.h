@@ -1,0 +1,177 @@
+/* kernel.h - loops and arithmetic: all that a code-generating backend is given.
+ *
+ * A plan is what one graph became: buffers, and kernels in the order they run.
+ * A kernel is a loop nest in a small language:
+ *
+ *   kernel k2 {
+ *     for i0 < 64 par {
+ *       local l0 : f32[1] = 0
+ *       for i1 < 784 {
+ *         %0 = load b3[784*i0 + i1] : f32
+ *         %1 = load b0[i1] : f32
+ *         %2 = get l0[0] : f32
+ *         %3 = fma %0, %1, %2 : f32
+ *         set l0[0], %3
+ *       }
+ *       %4 = get l0[0] : f32
+ *       %5 = sigmoid %4 : f32
+ *       store b5[i0], %5
+ *     }
+ *   }
+ *
+ * Every value is a scalar of one iteration, defined once, visible from there to the end of the body
+ * that defines it.  Loop extents are known numbers.  Indices are affine in the loop variables, so a
+ * backend knows every stride.  A field buffer is read through the batch's row numbers: load b1[row i0][i1].
+ *
+ * What loop marks mean (none changes a result, not a bit of it):
+ *   par      iterations are independent and may run on any thread; only at the top of a kernel, one or none
+ *   vec L    iterations are independent; run L at a time as lanes of a vector, the last group masked
+ *   unroll   written out at compile time
+ * vec L unroll: groups of lanes, and the groups written out.  par and vec can't be on one loop; a vec loop
+ * holds no other vec loop.
+ *
+ * Locals are private arrays with a name and an initial value, flat.  In a scheduled kernel they are registers:
+ * indices into them depend only on unrolled loops, on the vec loop around (coefficient 1, the rest a multiple
+ * of L: lanes of vector registers), and on constants.  A local declared inside a vec loop has one copy a lane.
+ *
+ * fold reduces n = 2^k elements of a local by a fixed tree: while n > 1 { n /= 2; l[i] = op(l[i], l[i+n]) for i < n }.
+ * A long reduction along contiguous memory runs in NND_LANES partial results (element i into partial i % NND_LANES)
+ * and one fold, on every target, whatever the width of its vectors: so every machine gives the same bits.
+ */
+#ifndef NND_IR_KERNEL_H
+#define NND_IR_KERNEL_H
+
+#include "ir/graph.h"
+
+enum { NND_LANES = 16 };
+
+typedef struct Term { int var; int64_t coef; } Term;
+typedef struct Affine { int64_t base; int n; const Term *term; } Affine;   /* base + sum coef * i<var>; each var once, coef != 0, ascending vars */
+
+typedef enum Seg {
+    SEG_STATE,     /* offset in the state segment */
+    SEG_SCRATCH,   /* offset in the entry's scratch */
+    SEG_FIELD,     /* a data column, a row picked by number; count is a row's */
+    SEG_INPUT,     /* infer's contiguous input; count is the whole batch's */
+    SEG_OUTPUT,    /* infer's contiguous output, likewise */
+    SEG_SCALAR,    /* one f64: step, steps, epoch or an `input float` */
+    SEG_METRIC,    /* one f64: a figure of the batch */
+    NSEG
+} Seg;
+extern const char *const seg_name[NSEG];
+
+typedef struct Buffer {
+    Seg     seg;
+    int     slot;          /* its slot in the module, -1 for scratch */
+    int64_t offset;        /* state, scratch: bytes from the segment's start, a multiple of 64; -1 until the pass memory;
+                              field, input, output: number among the module's slots of that kind; metric: likewise;
+                              scalar: 0 step, 1 steps, 2 epoch, 3.. the `input float`s in order */
+    Dtype   dtype;
+    int64_t count;         /* elements */
+    int     first, last;   /* kernels between which it is alive (scratch) */
+    int     node;          /* the graph's node whose value it holds, 0 if none */
+} Buffer;
+
+typedef enum StmtKind {
+    ST_FOR,        /* for i<id> < extent [par] [vec lanes] [unroll] { body } */
+    ST_LET,        /* %id = op %arg... : dtype             op is a POINT row; cast: from dtype `from` */
+    ST_CONST,      /* %id = number : dtype */
+    ST_LOAD,       /* %id = load b<buf>[at]                field: load b<buf>[row <row>][at] */
+    ST_STORE,      /* store b<buf>[at], %arg0 */
+    ST_INDEX,      /* %id = index at : i32 */
+    ST_RANDOM,     /* %id = random <stream> [at] : f32 */
+    ST_LOCAL,      /* local l<id> : dtype[count] = number */
+    ST_GET,        /* %id = get l<local>[at] */
+    ST_SET,        /* set l<local>[at], %arg0 */
+    ST_FOLD        /* %id = fold op l<local>[at .. count] */
+} StmtKind;
+
+typedef struct Stmt Stmt;
+struct Stmt {
+    StmtKind kind;
+    Loc      loc;
+    int      id;           /* value, loop variable or local that it defines, each numbered from 0 in its kernel */
+    Op       op;
+    Dtype    dtype;        /* of the value, the local, the stored value */
+    Dtype    from;         /* compare, cast: dtype of the arguments */
+    int      narg, arg[3]; /* values */
+    double   number;
+    uint32_t stream;
+    int      buf, local;
+    Affine   at, row;
+    int64_t  extent, count;
+    bool     par, unroll;
+    int      lanes;        /* vec: lanes; 0: not a vec loop */
+    Stmt    *body;
+    Stmt    *next;
+};
+
+typedef struct Kernel {
+    const char *name;      /* "k2" */
+    Loc         loc;       /* of its main operation */
+    const char *what;      /* for people: "dot add sigmoid" */
+    Stmt       *body;
+    int         nvalue, nvar, nlocal;
+    double      flops;     /* adds, multiplies and functions of one execution, fma as two */
+    bool        scheduled; /* the rules for locals of scheduled kernels hold */
+} Kernel;
+
+struct Plan {
+    Module     *m;
+    const Graph *graph;
+    EntryKind   entry;
+    int64_t     batch;
+    Buffer     *buf;    int nbuf, cbuf;
+    Kernel    **kernel; int nkernel, ckernel;
+    int64_t     scratch_bytes;      /* after memory; -1 before */
+};
+
+/* affine forms */
+Affine aff_const(int64_t base);
+Affine aff_var(Arena *mem, int var, int64_t coef);
+Affine aff_add(Arena *mem, Affine a, Affine b);
+Affine aff_scale(Arena *mem, Affine a, int64_t by);
+Affine aff_subst(Arena *mem, Affine a, int var, Affine by);     /* var replaced by an affine form */
+int64_t aff_coef(Affine a, int var);
+bool   aff_equal(Affine a, Affine b);
+
+/* making kernels: statements are appended to a list */
+typedef struct KList { Stmt *first, *last; } KList;
+Stmt *kern_add(Arena *mem, KList *l, StmtKind kind, Loc loc);
+
+/* kern_clone - a deep copy in which each loop variable v is var[v] (an affine form over the new variables);
+ * values and locals keep their numbers plus value_base and local_base. */
+Stmt *kern_clone(Arena *mem, const Stmt *s, const Affine *var, int value_base, int local_base);
+
+Plan *plan_new(Module *m, const Graph *g);
+int   plan_buffer(Plan *p, Buffer b);                          /* its number */
+/* The slots of a kind are numbered in order; this is a slot's number among its kind. */
+int64_t slot_index(const Module *m, int slot);
+/* Where a param, state or optim slot lies in the state segment, in bytes, and the segment's size. */
+int64_t module_state_offset(const Module *m, int slot);
+int64_t module_state_bytes(const Module *m);
+
+/* text (ir/kernel_text.c) */
+void  plan_print(FILE *f, const Plan *p);
+void  kernel_print(FILE *f, const Kernel *k);
+struct Lexer;
+Plan *plan_read(Module *m, struct Lexer *lx);                  /* after the word `plan`; NULL after a reported error */
+
+/* verify (ir/kernel_verify.c): scopes, indices inside their buffers and locals for every iteration, marks where
+ * they are allowed, par loops store to places of their own, locals of scheduled kernels; NULL or one sentence. */
+const char *plan_verify(const Plan *p, Arena *mem);
+
+/* walk (ir/walk.c): runs a plan's kernels one scalar at a time, f32 results rounded to float.
+ * base[seg]-like access goes through this table; the walker checks every index against count. */
+typedef struct WalkEnv {
+    void              *state, *scratch;
+    const void *const *field;        /* SEG_FIELD and SEG_INPUT: by Buffer.offset */
+    void *const       *out;          /* SEG_OUTPUT */
+    const int32_t     *row;          /* field rows of this batch */
+    const double      *scalar;       /* by Buffer.offset: step, steps, epoch, inputs */
+    double            *metric;
+    uint64_t           seed; int64_t step;
+} WalkEnv;
+const char *plan_walk(const Plan *p, const WalkEnv *env, Arena *mem);      /* NULL, or what was out of bounds */
+
+#endif

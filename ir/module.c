@@ -1,0 +1,87 @@
+/* module.c - what a compilation holds: slots by name, graphs by entry and batch. */
+#include <assert.h>
+#include <string.h>
+
+#include "ir/graph.h"
+
+const char *const entry_name[NENTRY] = { "init", "train", "eval", "infer", "update" };
+
+const char *const slot_kind_name[NSLOT] = {
+    "param", "state", "optim", "grad", "field", "input", "output", "scalar", "metric",
+};
+
+Module *module_new(void)
+{
+    Arena   mem = { 0 };
+    Module *m = arena_new(&mem, Module);
+
+    m->mem = mem;
+    m->name = m->text = "";
+    diag_init(&m->diag, &m->mem);
+    return m;
+}
+
+void module_free(Module *m)
+{
+    if (!m)
+        return;
+
+    Arena mem = m->mem;   /* the module lies in it */
+    arena_free(&mem);
+}
+
+int module_slot(Module *m, const char *name)
+{
+    for (int i = 0; i < m->nslot; i++) {
+        if (!strcmp(m->slot[i].name, name))
+            return i;
+    }
+    return -1;
+}
+
+bool slot_has_rows(SlotKind kind) { return kind == SLOT_field || kind == SLOT_input || kind == SLOT_output; }
+
+int module_add_slot(Module *m, const char *name, SlotKind kind, Type type, Loc loc)
+{
+    assert(module_slot(m, name) < 0 && "slots have names of their own");
+    assert(ty_valid(&type) && type.rank + slot_has_rows(kind) <= MAX_RANK);
+    arena_push(&m->mem, m->slot, m->nslot, m->cslot);
+    m->slot[m->nslot] = (Slot){ .name = arena_strdup(&m->mem, name), .kind = kind, .type = type, .loc = loc };
+    return m->nslot++;
+}
+
+Type slot_type(const Slot *s, int64_t batch)
+{
+    int64_t first = 0;
+
+    if (!slot_has_rows(s->kind))
+        return s->type;
+    return ty_insert(s->type, 1, &first, &batch);
+}
+
+Graph *module_graph(Module *m, EntryKind e, int64_t batch)
+{
+    if (e == ENTRY_UPDATE)
+        return m->update;
+    for (int i = 0; i < m->ngraph; i++) {
+        if (m->graph[i]->entry == e && m->graph[i]->batch == batch)
+            return m->graph[i];
+    }
+    return NULL;
+}
+
+void module_add_graph(Module *m, Graph *g)
+{
+    assert(!module_graph(m, g->entry, g->batch) && "one graph an entry and batch");
+    if (g->entry == ENTRY_UPDATE) {
+        m->update = g;
+        return;
+    }
+    arena_push(&m->mem, m->graph, m->ngraph, m->cgraph);
+    m->graph[m->ngraph++] = g;
+}
+
+char *ty_str_in(Module *m, const Type *t)
+{
+    return ty_str_named(&m->mem, t, &(DimName){ m->dim_name, m->dim_probe });
+}

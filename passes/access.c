@@ -1,0 +1,96 @@
+/* access.c - follow an element back through movement. */
+#include "passes/access.h"
+
+#include <assert.h>
+
+Access access_make(const Type *t, const Affine *index)
+{
+    Access a = { 0 };
+
+    for (int i = 0; i < t->rank; i++)
+        if (t->dim[i] > 1)
+            a.digit[a.n++] = (Digit){ index[i], t->dim[i] };
+    return a;
+}
+
+Affine access_offset(Arena *mem, const Access *a)
+{
+    Affine off = aff_const(0);
+
+    for (int i = 0; i < a->n; i++)
+        off = aff_add(mem, aff_scale(mem, off, a->digit[i].size), a->digit[i].at);
+    return off;
+}
+
+/* Digits from *next on, joined until they count to size. */
+static Affine take(Arena *mem, const Access *a, int *next, int64_t size)
+{
+    Affine at = aff_const(0);
+    int64_t n = 1;
+
+    while (n < size) {
+        assert(*next < a->n && "an access has as many elements as its tensor");
+        n *= a->digit[*next].size;
+        at = aff_add(mem, aff_scale(mem, at, a->digit[*next].size), a->digit[*next].at);
+        (*next)++;
+    }
+    assert(n == size && "no digit joins axes that are looked at one by one");
+    return at;
+}
+
+void access_axes(Arena *mem, const Access *a, const Type *t, Affine *index)
+{
+    int next = 0;
+
+    for (int i = 0; i < t->rank; i++)
+        index[i] = take(mem, a, &next, t->dim[i]);
+}
+
+void access_row(Arena *mem, const Access *a, const Type *t, Affine *row, Affine *offset)
+{
+    Access rest = { 0 };
+    int next = 0;
+
+    *row = take(mem, a, &next, t->dim[0]);
+    while (next < a->n)
+        rest.digit[rest.n++] = a->digit[next++];
+    *offset = access_offset(mem, &rest);
+}
+
+bool access_equal(const Access *a, const Access *b)
+{
+    if (a->n != b->n)
+        return false;
+    for (int i = 0; i < a->n; i++)
+        if (a->digit[i].size != b->digit[i].size || !aff_equal(a->digit[i].at, b->digit[i].at))
+            return false;
+    return true;
+}
+
+Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a)
+{
+    Affine index[MAX_RANK], out[MAX_RANK];
+    int n = 0;
+
+    switch (nd->op) {
+    case OP_reshape:
+        return *a;
+    case OP_transpose:
+        access_axes(mem, a, &nd->type, index);
+        for (int i = 0; i < nd->type.rank; i++)
+            out[nd->attr.v[i]] = index[i];
+        return access_make(arg, out);
+    case OP_expand:
+        access_axes(mem, a, &nd->type, index);
+        for (int i = 0; i < nd->type.rank; i++)
+            if (!attr_has(nd->attr.v, nd->attr.n / 2, i))
+                out[n++] = index[i];
+        return access_make(arg, out);
+    case OP_one_hot:
+        access_axes(mem, a, &nd->type, index);
+        return access_make(arg, index);       /* the class axis is the last */
+    default:
+        assert(!"movement");
+        return *a;
+    }
+}

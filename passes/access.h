@@ -1,0 +1,28 @@
+/* access.h - which element of a tensor a loop nest is looking at.
+ *
+ * An access is a mixed-radix number in row-major order: digits, outermost first, each an affine form
+ * in the loop variables and the size it counts to.  A digit may stand for several axes at once (after a
+ * reshape that joins axes); then those axes have no index of their own, but the offset in memory has.
+ */
+#ifndef NND_PASSES_ACCESS_H
+#define NND_PASSES_ACCESS_H
+
+#include "ir/kernel.h"
+
+typedef struct Digit { Affine at; int64_t size; } Digit;
+typedef struct Access { int n; Digit digit[MAX_RANK]; } Access;
+
+/* One digit an axis: index[i] of axis i. */
+Access access_make(const Type *t, const Affine *index);
+/* The offset in elements of a row-major tensor. */
+Affine access_offset(Arena *mem, const Access *a);
+/* Each axis' own index; asserts that no digit joins axes of t (fuse stores such a value first). */
+void   access_axes(Arena *mem, const Access *a, const Type *t, Affine *index);
+/* Splits off the first axis: its index, and the offset within a row.  A field's rows are picked by number. */
+void   access_row(Arena *mem, const Access *a, const Type *t, Affine *row, Affine *offset);
+bool   access_equal(const Access *a, const Access *b);
+
+/* The access to the argument of a MOVE or one_hot node whose result is looked at through a. */
+Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a);
+
+#endif

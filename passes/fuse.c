@@ -1,0 +1,423 @@
+/* fuse.c - give every node to a kernel, or to its users.
+ *
+ * A kernel computes one domain, the shape of its results: either points alone, or one head (a reduction
+ * or a contraction) with points behind it.  Movement, counting and cheap points belong to no kernel
+ * (Node.kernel 0): they are computed where they are used, as the kernel's way of reading its arguments.
+ *
+ * Nodes are taken in order.  A head opens a kernel.  A point joins the kernel that makes one of its
+ * arguments when it has that kernel's shape and no path leaves the kernel and comes back; else it
+ * floats to its only user, or is computed again if that is cheap; else it opens a kernel.
+ * Then points that only other kernels use sink to them when what they need is stored anyway.
+ *
+ * What is legal (fuse_order.c checks it once more, on the result):
+ *   a kernel is convex;
+ *   readers of a slot come before the kernel that writes it;
+ *   a kernel writes a slot in place only if it reads it solely at the element that it writes.
+ * A write that can't obey is deferred: its value goes to scratch and a copy at the end writes the slot.
+ */
+#include "passes/fuse.h"
+
+#include <assert.h>
+#include <string.h>
+
+/* Recomputing more than this many operations at each use costs more than a store and a load. */
+enum { FLOAT_COST = 3 };
+
+static bool is_edge(const Node *nd)  { return op_info[nd->op].cls == CLASS_EDGE; }
+static bool is_point(const Node *nd) { return op_info[nd->op].cls == CLASS_POINT; }
+
+static bool is_head(const Node *nd)
+{
+    return op_info[nd->op].cls == CLASS_REDUCE || op_info[nd->op].cls == CLASS_FOLD;
+}
+
+static const Node *at(const Fuse *f, int id) { return &f->g->node[id]; }
+
+/* ---- what must have memory of its own ---- */
+
+/* A reshape whose argument's axes are finer than its own gives the argument only a joint index of
+ * several axes.  Points pass that on and a stored value takes it as its offset, but nothing that
+ * looks at single axes can. */
+static bool takes_joint_index(const Fuse *f, int id, int64_t first)
+{
+    const Node *nd = at(f, id);
+
+    if (f->must[id] || is_head(nd) || nd->op == OP_const || nd->op == OP_random)
+        return true;
+    if (nd->op == OP_read) {
+        SlotKind kind = f->g->m->slot[nd->attr.v[0]].kind;
+
+        return kind != SLOT_field || (nd->type.rank > 0 && first == nd->type.dim[0]);
+    }
+    if (!is_point(nd) && nd->op != OP_reshape)
+        return false;
+    for (int i = 0; i < nd->narg; i++)
+        if (!takes_joint_index(f, nd->arg[i].id, first))
+            return false;
+    return true;
+}
+
+/* Each axis of the argument is a product of consecutive axes of the result. */
+static bool reshape_refines(const Type *from, const Type *to)
+{
+    int j = 0;
+
+    for (int i = 0; i < from->rank; i++) {
+        int64_t n = 1;
+
+        while (n < from->dim[i] && j < to->rank)
+            n *= to->dim[j++];
+        if (n != from->dim[i])
+            return false;
+    }
+    return true;
+}
+
+static void mark_fold_source(Fuse *f, int id)
+{
+    const Node *nd = at(f, id);
+
+    if (op_info[nd->op].cls == CLASS_MOVE)
+        mark_fold_source(f, nd->arg[0].id);
+    else if (!is_edge(nd))
+        f->must[id] = true;
+}
+
+static void mark_must(Fuse *f)
+{
+    for (int i = 0; i < f->g->nwrite; i++) {
+        f->must[f->g->write[i].value.id] = true;
+        f->nuse[f->g->write[i].value.id]++;
+    }
+    for (int id = 1; id < f->g->nnode; id++) {
+        const Node *nd = at(f, id);
+
+        for (int i = 0; i < nd->narg; i++) {
+            f->nuse[nd->arg[i].id]++;
+            if (op_info[nd->op].cls == CLASS_FOLD)
+                mark_fold_source(f, nd->arg[i].id);
+        }
+    }
+    for (int id = f->g->nnode - 1; id > 0; id--) {
+        const Node *nd = at(f, id), *arg = nd->op == OP_reshape ? at(f, nd->arg[0].id) : NULL;
+
+        if (arg && !reshape_refines(&arg->type, &nd->type)
+            && !takes_joint_index(f, nd->arg[0].id, nd->type.rank ? nd->type.dim[0] : 1))
+            f->must[nd->arg[0].id] = true;
+    }
+}
+
+/* ---- kernels and what they depend on ---- */
+
+static bool depends(const Fuse *f, int k, int on)
+{
+    return f->k[k].deps[on / 64] >> (on % 64) & 1;
+}
+
+/* k needs `on`, and so does all that needs k. */
+static void add_dep(Fuse *f, int k, int on)
+{
+    if (k == on || depends(f, k, on))
+        return;
+    for (int j = 1; j <= f->nk; j++) {
+        if (j != k && !depends(f, j, k))
+            continue;
+        for (int w = 0; w < f->words; w++)
+            f->k[j].deps[w] |= f->k[on].deps[w];
+        f->k[j].deps[on / 64] |= 1ull << (on % 64);
+    }
+}
+
+/* The kernels whose results id needs, through nodes that float: visit is called with each, and with
+ * whether the way to it leads through points only, so that it is read at the same element. */
+typedef bool VisitKernel(Fuse *f, int k, bool same_place, void *ctx);
+
+static bool each_kernel(Fuse *f, int id, bool same_place, VisitKernel *visit, void *ctx)
+{
+    const Node *nd = at(f, id);
+    bool point = is_point(nd);
+
+    for (int i = 0; i < nd->narg; i++) {
+        int a = nd->arg[i].id;
+
+        if (f->kernel[a] ? !visit(f, f->kernel[a], same_place && point, ctx)
+                         : !each_kernel(f, a, same_place && point, visit, ctx))
+            return false;
+    }
+    return true;
+}
+
+static bool visit_add(Fuse *f, int k, bool same_place, void *ctx)
+{
+    (void)same_place;
+    add_dep(f, *(int *)ctx, k);
+    return true;
+}
+
+static bool visit_last(Fuse *f, int k, bool same_place, void *ctx)
+{
+    int *best = ctx;
+
+    (void)f;
+    if (same_place && k > *best)
+        *best = k;
+    return true;
+}
+
+/* k may take a user of kernel j: j is k itself at the same element, or does not need k. */
+static bool visit_fits(Fuse *f, int j, bool same_place, void *ctx)
+{
+    int k = *(int *)ctx;
+
+    return j == k ? same_place : !depends(f, j, k);
+}
+
+static void put(Fuse *f, int id, int k)
+{
+    f->kernel[id] = k;
+    f->next[id] = f->k[k].member;
+    f->k[k].member = id;
+}
+
+static int new_kernel(Fuse *f, int id)
+{
+    int k = ++f->nk;
+
+    f->k[k].domain = at(f, id)->type;
+    f->k[k].deps = arena_array(f->mem, uint64_t, f->words);
+    put(f, id, k);
+    each_kernel(f, id, true, visit_add, &k);
+    return k;
+}
+
+/* ---- slots ---- */
+
+/* Readers of the slots that id writes must not need k, or k could not come after them. */
+static bool readers_allow(Fuse *f, int id, int k)
+{
+    for (int i = 0; i < f->g->nwrite; i++) {
+        if (f->g->write[i].value.id != id)
+            continue;
+        for (int j = 1; j <= f->nk; j++)
+            if (j != k && depends(f, j, k) && fuse_reads(f, j, f->g->write[i].slot, false))
+                return false;
+    }
+    return true;
+}
+
+/* ---- decisions ---- */
+
+static bool try_join(Fuse *f, int id)
+{
+    int k = 0;
+
+    if (!is_point(at(f, id)) || (f->alone && f->alone[id]))
+        return false;
+    each_kernel(f, id, true, visit_last, &k);
+    if (!k || f->k[k].alone || !ty_same_shape(&f->k[k].domain, &at(f, id)->type))
+        return false;
+    if (!each_kernel(f, id, true, visit_fits, &k) || !readers_allow(f, id, k))
+        return false;
+    put(f, id, k);
+    each_kernel(f, id, true, visit_add, &k);
+    return true;
+}
+
+/* Operations computed anew at each use if id floats. */
+static int float_cost(const Fuse *f, int id)
+{
+    const Node *nd = at(f, id);
+    int cost = op_info[nd->op].cls == CLASS_MOVE || is_edge(nd) ? 0 : op_info[nd->op].props & PROP_MATH ? 20 : 1;
+
+    for (int i = 0; i < nd->narg && cost <= FLOAT_COST; i++)
+        if (!f->kernel[nd->arg[i].id])
+            cost += float_cost(f, nd->arg[i].id);
+    return cost;
+}
+
+static bool may_float(const Fuse *f, const double *times, int id)
+{
+    const Node *nd = at(f, id);
+
+    if (f->must[id])
+        return false;
+    if (op_info[nd->op].cls == CLASS_MOVE)
+        return true;
+    return times[id] <= 1.0 || float_cost(f, id) <= FLOAT_COST;
+}
+
+/* times[id]: evaluations of an element of id if all movement and points floated to their users. */
+static double *count_times(Fuse *f)
+{
+    double *times = arena_array(f->mem, double, f->g->nnode);
+
+    for (int id = f->g->nnode - 1; id > 0; id--) {
+        const Node *nd = at(f, id);
+
+        for (int i = 0; i < nd->narg; i++) {
+            double ratio = (double)ty_count(&nd->type) / (double)ty_count(&at(f, nd->arg[i].id)->type);
+            double n = op_info[nd->op].cls == CLASS_MOVE ? times[id] * ratio : ratio > 1.0 ? ratio : 1.0;
+
+            times[nd->arg[i].id] += n;
+        }
+    }
+    return times;
+}
+
+/* A cheap point whose users are all elsewhere needs no store if all its arguments are at hand there. */
+static bool arg_at_hand(const Fuse *f, const bool *stored, int id, int user)
+{
+    const Node *nd = at(f, id);
+
+    if (nd->op == OP_read)
+        return !fuse_slot_written(f, (int)nd->attr.v[0]);
+    return nd->op == OP_const || (f->kernel[id] && stored[id] && f->nuse[id] > 1 && id != user);
+}
+
+static void sink(Fuse *f, const bool *stored, const bool *used_inside, int *members)
+{
+    for (int id = f->g->nnode - 1; id > 0; id--) {
+        const Node *nd = at(f, id);
+        bool ok = f->kernel[id] && is_point(nd) && op_info[nd->op].props & PROP_CHEAP && !f->must[id]
+                  && !used_inside[id] && f->nuse[id] <= 2 && members[f->kernel[id]] > 1;
+
+        for (int i = 0; ok && i < nd->narg; i++)
+            ok = arg_at_hand(f, stored, nd->arg[i].id, id);
+        if (!ok)
+            continue;
+        members[f->kernel[id]]--;
+        f->kernel[id] = 0;
+    }
+}
+
+static void sink_points(Fuse *f)
+{
+    bool *stored = arena_array(f->mem, bool, f->g->nnode), *inside = arena_array(f->mem, bool, f->g->nnode);
+    int *members = arena_array(f->mem, int, f->nk + 1);
+
+    for (int id = 1; id < f->g->nnode; id++) {
+        const Node *nd = at(f, id);
+
+        members[f->kernel[id]]++;
+        stored[id] |= f->must[id];
+        for (int i = 0; i < nd->narg; i++) {
+            int a = nd->arg[i].id;
+
+            if (f->kernel[a] && f->kernel[a] == f->kernel[id])
+                inside[a] = true;
+            else
+                stored[a] = true;
+            if (!f->kernel[a])
+                fuse_mark_inside(f, a, f->kernel[id], inside, stored);
+        }
+    }
+    sink(f, stored, inside, members);
+}
+
+/* Kernels for all nodes, numbered in order of making. */
+static void assign(Fuse *f)
+{
+    double *times = count_times(f);
+
+    for (int id = 1; id < f->g->nnode; id++) {
+        if (is_edge(at(f, id)))
+            continue;
+        if (is_head(at(f, id)))
+            new_kernel(f, id);
+        else if (!try_join(f, id) && !may_float(f, times, id)) {
+            int k = new_kernel(f, id);
+
+            f->k[k].alone = f->alone && f->alone[id];
+        }
+    }
+    sink_points(f);
+}
+
+/* ---- the graph with copies where a write needs one ---- */
+
+static Ref copy_node(Graph *g, Loc loc, Ref a)
+{
+    int64_t dtype = graph_at(g, a)->type.dtype;
+
+    /* a cast to the dtype it has: the same value at a place of its own */
+    return graph_make(g, OP_cast, loc, 1, &a, attr_make(&g->m->mem, 1, &dtype), NULL, NULL);
+}
+
+/* A field's rows are picked by number, so a joint index that crosses the batch axis can't reach them. */
+static Ref prepare_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
+{
+    const Node *a = nd->op == OP_reshape ? graph_at(to, arg[0]) : NULL;
+
+    (void)ctx;
+    if (a && a->op == OP_read && to->m->slot[a->attr.v[0]].kind == SLOT_field
+        && (nd->type.rank == 0 || nd->type.dim[0] != a->type.dim[0])) {
+        Ref copy = copy_node(to, nd->loc, arg[0]);
+
+        return graph_clone_node(to, nd, &copy);
+    }
+    return graph_clone_node(to, nd, arg);
+}
+
+static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
+{
+    Arena *mem = &from->m->mem;
+    Graph *to = graph_new(from->m, from->entry, from->batch);
+    Ref *map = arena_array(mem, Ref, from->nnode);
+    bool *want = arena_array(mem, bool, from->nnode);
+    int *copy = arena_array(mem, int, from->nwrite + 1);
+
+    for (int i = 0; i < from->nwrite; i++)
+        graph_reach(from, from->write[i].value, want);
+    graph_copy_into(to, from, map, want, prepare_node, NULL);
+    for (int i = 0; i < from->nwrite; i++) {
+        const Write *w = &from->write[i];
+        Ref v = map[w->value.id];
+        bool late = defer[w->slot];
+
+        if (late || is_edge(graph_at(to, v)))
+            v = copy_node(to, w->loc, v);
+        copy[i] = late ? v.id : 0;
+        graph_write(to, w->loc, w->slot, v);
+    }
+    *alone = arena_array(mem, bool, to->nnode);
+    for (int i = 0; i < from->nwrite; i++)
+        (*alone)[copy[i]] = true;
+    (*alone)[0] = false;
+    return to;
+}
+
+static Graph *fuse_graph(const Graph *from)
+{
+    Arena *mem = &from->m->mem;
+    bool *defer = arena_array(mem, bool, from->m->nslot + 1);
+
+    for (;;) {
+        Fuse f = { .mem = mem };
+        int slot;
+
+        f.g = prepare(from, defer, &f.alone);
+        f.words = f.g->nnode / 64 + 1;
+        f.next = arena_array(mem, int, f.g->nnode);
+        f.kernel = arena_array(mem, int, f.g->nnode);
+        f.must = arena_array(mem, bool, f.g->nnode);
+        f.nuse = arena_array(mem, int, f.g->nnode);
+        f.k = arena_array(mem, FuseKernel, f.g->nnode + 1);
+        mark_must(&f);
+        for (int id = 1; id < f.g->nnode; id++)
+            if (f.alone[id])
+                f.must[f.g->node[id].arg[0].id] = !is_edge(at(&f, f.g->node[id].arg[0].id));
+        assign(&f);
+        slot = fuse_order(&f);
+        if (slot < 0)
+            return f.g;
+        assert(!defer[slot] && "a deferred write conflicts with nothing");
+        defer[slot] = true;
+    }
+}
+
+void fuse(Module *m, const PassOptions *o)
+{
+    (void)o;
+    for (int i = 0; i < m->ngraph; i++)
+        m->graph[i] = fuse_graph(m->graph[i]);
+}

@@ -1,0 +1,38 @@
+/* fuse.h - the state of fuse while it works on one graph. */
+#ifndef NND_PASSES_FUSE_H
+#define NND_PASSES_FUSE_H
+
+#include "passes/pass.h"
+
+typedef struct FuseKernel {
+    Type      domain;      /* shape of its results */
+    uint64_t *deps;        /* bit j: needs kernel j, directly or not */
+    int       member;      /* its nodes: this one, then Fuse.next of it, ...; those that sank are still listed */
+    bool      alone;       /* a deferred write's copy: nothing joins it */
+} FuseKernel;
+
+typedef struct Fuse {
+    Graph      *g;
+    Arena      *mem;
+    int        *kernel;    /* of each node; 0: floats to its users */
+    bool       *must;      /* needs memory: written, or read many times by a contraction */
+    int        *nuse;      /* users, a write counts as one */
+    bool       *alone;     /* copies made for deferred writes */
+    FuseKernel *k;         /* k[1..nk] */
+    int        *next;      /* of each node: another of its kernel, 0 ends */
+    int         nk, words; /* kernels so far; words of deps */
+} Fuse;
+
+/* Does kernel k read the slot's value from before the step?  elsewhere: only reads at other elements
+ * than the one being written, or inside its head's loops. */
+bool fuse_reads(const Fuse *f, int k, int slot, bool elsewhere);
+bool fuse_slot_written(const Fuse *f, int slot);
+
+/* Node id floats and is used by kernel k: marks what k uses through it as used inside k or stored for it. */
+void fuse_mark_inside(const Fuse *f, int id, int k, bool *inside, bool *stored);
+
+/* fuse_order - numbers kernels in an order in which they can run and writes the numbers to the nodes.
+ * Returns -1, or a slot whose write must be deferred before there is such an order. */
+int fuse_order(Fuse *f);
+
+#endif

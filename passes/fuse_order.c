@@ -1,0 +1,188 @@
+/* fuse_order.c - find an order in which fused kernels can run, or the slot write that prevents it. */
+#include "passes/fuse.h"
+
+#include <assert.h>
+
+static bool is_point(const Node *nd) { return op_info[nd->op].cls == CLASS_POINT; }
+
+static bool is_kept(SlotKind k) { return k == SLOT_param || k == SLOT_state || k == SLOT_optim; }
+
+/* ---- what a kernel reads ---- */
+
+static bool reads_slot(const Fuse *f, int id, int slot, bool same_place, bool elsewhere)
+{
+    const Node *nd = &f->g->node[id];
+
+    if (nd->op == OP_read)
+        return (int)nd->attr.v[0] == slot && !(elsewhere && same_place);
+    for (int i = 0; i < nd->narg; i++) {
+        int a = nd->arg[i].id;
+
+        if (!f->kernel[a] && reads_slot(f, a, slot, same_place && is_point(nd), elsewhere))
+            return true;
+    }
+    return false;
+}
+
+bool fuse_reads(const Fuse *f, int k, int slot, bool elsewhere)
+{
+    for (int id = f->k[k].member; id; id = f->next[id])
+        if (f->kernel[id] == k && reads_slot(f, id, slot, true, elsewhere))
+            return true;
+    return false;
+}
+
+bool fuse_slot_written(const Fuse *f, int slot)
+{
+    for (int i = 0; i < f->g->nwrite; i++)
+        if (f->g->write[i].slot == slot)
+            return true;
+    return false;
+}
+
+void fuse_mark_inside(const Fuse *f, int id, int k, bool *inside, bool *stored)
+{
+    const Node *nd = &f->g->node[id];
+
+    for (int i = 0; i < nd->narg; i++) {
+        int a = nd->arg[i].id;
+
+        if (f->kernel[a] && f->kernel[a] == k)
+            inside[a] = true;
+        else if (f->kernel[a])
+            stored[a] = true;
+        else
+            fuse_mark_inside(f, a, k, inside, stored);
+    }
+}
+
+/* ---- edges between kernels ---- */
+
+typedef struct Edges { int n, cap; struct { int from, to; } *e; } Edges;
+
+static void add_edge(Fuse *f, Edges *es, int from, int to)
+{
+    if (from == to)
+        return;
+    arena_push(f->mem, es->e, es->n, es->cap);
+    es->e[es->n].from = from;
+    es->e[es->n++].to = to;
+}
+
+static void data_edges(Fuse *f, Edges *es, int id, int k)
+{
+    const Node *nd = &f->g->node[id];
+
+    for (int i = 0; i < nd->narg; i++) {
+        int a = nd->arg[i].id;
+
+        if (f->kernel[a])
+            add_edge(f, es, f->kernel[a], k);
+        else
+            data_edges(f, es, a, k);
+    }
+}
+
+/* Slots are read as they were before the step: readers first, then the kernel that writes. */
+static void slot_edges(Fuse *f, Edges *es)
+{
+    int *writer = arena_array(f->mem, int, f->g->m->nslot + 1);
+
+    for (int i = 0; i < f->g->nwrite; i++)
+        writer[f->g->write[i].slot] = f->kernel[f->g->write[i].value.id];
+    for (int i = 0; i < f->g->nwrite; i++) {
+        int slot = f->g->write[i].slot;
+
+        if (!is_kept(f->g->m->slot[slot].kind))
+            continue;
+        for (int j = 1; j <= f->nk; j++)
+            if (j != writer[slot] && fuse_reads(f, j, slot, false))
+                add_edge(f, es, j, writer[slot]);
+    }
+}
+
+/* Kahn's algorithm, the smallest ready kernel first.  order[k] is k's place from 1, 0 if it is in a cycle. */
+static int sort_kernels(Fuse *f, const Edges *es, const bool *used, int *order)
+{
+    int *wait = arena_array(f->mem, int, f->nk + 1), *head = arena_array(f->mem, int, f->nk + 1);
+    int *next = arena_array(f->mem, int, es->n + 1), placed = 0;
+    bool *ready = arena_array(f->mem, bool, f->nk + 1);
+
+    for (int i = 0; i < es->n; i++) {
+        wait[es->e[i].to]++;
+        next[i] = head[es->e[i].from];
+        head[es->e[i].from] = i + 1;
+    }
+    for (int k = 1; k <= f->nk; k++)
+        ready[k] = used[k] && !wait[k];
+    for (int k = 1; k <= f->nk;) {
+        if (!ready[k]) {
+            k++;
+            continue;
+        }
+        int lowest = k + 1;
+
+        ready[k] = false;
+        order[k] = ++placed;
+        for (int i = head[k]; i; i = next[i - 1])
+            if (!--wait[es->e[i - 1].to]) {
+                ready[es->e[i - 1].to] = true;
+                lowest = es->e[i - 1].to < lowest ? es->e[i - 1].to : lowest;
+            }
+        k = lowest;
+    }
+    return placed;
+}
+
+/* ---- the order, or what is in its way ---- */
+
+static bool is_deferred(const Fuse *f, const Write *w) { return f->alone[w->value.id]; }
+
+static int bad_in_place(const Fuse *f)
+{
+    for (int i = 0; i < f->g->nwrite; i++) {
+        const Write *w = &f->g->write[i];
+
+        if (is_kept(f->g->m->slot[w->slot].kind) && !is_deferred(f, w)
+            && fuse_reads(f, f->kernel[w->value.id], w->slot, true))
+            return w->slot;
+    }
+    return -1;
+}
+
+static int blocked_write(const Fuse *f, const int *order)
+{
+    for (int i = 0; i < f->g->nwrite; i++) {
+        const Write *w = &f->g->write[i];
+
+        if (is_kept(f->g->m->slot[w->slot].kind) && !is_deferred(f, w) && !order[f->kernel[w->value.id]])
+            return w->slot;
+    }
+    return -1;
+}
+
+int fuse_order(Fuse *f)
+{
+    Edges es = { 0 };
+    int *order = arena_array(f->mem, int, f->nk + 1), nused = 0, slot = bad_in_place(f);
+    bool *used = arena_array(f->mem, bool, f->nk + 1);
+
+    if (slot >= 0)
+        return slot;
+    for (int id = 1; id < f->g->nnode; id++) {
+        if (f->kernel[id])
+            data_edges(f, &es, id, f->kernel[id]);
+        nused += f->kernel[id] && !used[f->kernel[id]];
+        used[f->kernel[id]] = true;
+    }
+    slot_edges(f, &es);
+    if (sort_kernels(f, &es, used, order) < nused) {
+        slot = blocked_write(f, order);
+        assert(slot >= 0 && "kernels are convex, so only the order of slots can be circular");
+        return slot;
+    }
+    for (int id = 1; id < f->g->nnode; id++)
+        f->g->node[id].kernel = order[f->kernel[id]];
+    f->g->nkernel = nused;
+    return -1;
+}

@@ -1,0 +1,459 @@
+/* lower.c - write each kernel of a fused graph as a loop nest over buffers.
+ *
+ * A kernel becomes loops over its domain; the body computes the stored values of its nodes at one element,
+ * asking backwards: a node of another kernel is a load, a point is an operation on its arguments at the same
+ * element, movement is another element of its argument.  All values come before all stores, so a slot
+ * written in place has been read by then.
+ *
+ * Loops are plain here; schedule marks and splits them.  Only the order of summation is settled
+ * (lower_head.c), because it decides the bits.
+ */
+#include "passes/lower.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* ---- statements ---- */
+
+Stmt *low_add(Lower *lo, StmtKind kind, Loc loc)
+{
+    return kern_add(lo->mem, lo->out, kind, loc);
+}
+
+int low_let(Lower *lo, Loc loc, Op op, Dtype dtype, Dtype from, int narg, const int *arg)
+{
+    Stmt *s = low_add(lo, ST_LET, loc);
+
+    s->id = lo->k->nvalue++;
+    s->op = op;
+    s->dtype = dtype;
+    s->from = from;
+    s->narg = narg;
+    memcpy(s->arg, arg, (size_t)narg * sizeof *arg);
+    return s->id;
+}
+
+int low_const(Lower *lo, Loc loc, Dtype dtype, double x)
+{
+    Stmt *s = low_add(lo, ST_CONST, loc);
+
+    s->id = lo->k->nvalue++;
+    s->dtype = dtype;
+    s->number = x;
+    return s->id;
+}
+
+int low_index(Lower *lo, Loc loc, Affine at)
+{
+    Stmt *s = low_add(lo, ST_INDEX, loc);
+
+    s->id = lo->k->nvalue++;
+    s->dtype = DT_i32;
+    s->at = at;
+    return s->id;
+}
+
+int low_cast(Lower *lo, Loc loc, int value, Dtype from, Dtype to)
+{
+    return from == to ? value : low_let(lo, loc, OP_cast, to, from, 1, &value);
+}
+
+static int low_load(Lower *lo, const Node *nd, int buf, const Access *a)
+{
+    Stmt *s = low_add(lo, ST_LOAD, nd->loc);
+
+    s->id = lo->k->nvalue++;
+    s->dtype = nd->type.dtype;
+    s->buf = buf;
+    if (lo->p->buf[buf].seg == SEG_FIELD)
+        access_row(lo->mem, a, &nd->type, &s->row, &s->at);
+    else
+        s->at = access_offset(lo->mem, a);
+    return s->id;
+}
+
+/* ---- values ---- */
+
+static int read_slot(Lower *lo, const Node *nd, const Access *a)
+{
+    return low_load(lo, nd, lo->slot_buf[nd->attr.v[0]], a);
+}
+
+static int random_value(Lower *lo, const Node *nd, const Access *a)
+{
+    Stmt *s = low_add(lo, ST_RANDOM, nd->loc);
+
+    s->id = lo->k->nvalue++;
+    s->dtype = nd->type.dtype;
+    s->stream = (uint32_t)nd->attr.v[0];
+    s->at = access_offset(lo->mem, a);
+    return s->id;
+}
+
+static int point_value(Lower *lo, const Node *nd, const Access *a)
+{
+    int arg[3];
+
+    for (int i = 0; i < nd->narg; i++)
+        arg[i] = lower_value(lo, nd->arg[i].id, a);
+    Dtype from = lo->g->node[nd->arg[nd->op == OP_select].id].type.dtype;
+
+    /* a value stands for itself: only its place in memory made these nodes */
+    if (nd->op == OP_stop_gradient || (nd->op == OP_cast && from == nd->type.dtype))
+        return arg[0];
+    return low_let(lo, nd->loc, nd->op, nd->type.dtype, from, nd->narg, arg);
+}
+
+static int one_hot_value(Lower *lo, const Node *nd, const Access *a)
+{
+    const Node *label = &lo->g->node[nd->arg[0].id];
+    Access of = access_arg(lo->mem, nd, &label->type, a);
+    Affine index[MAX_RANK];
+    int eq[2];
+
+    access_axes(lo->mem, a, &nd->type, index);
+    eq[0] = low_cast(lo, nd->loc, lower_value(lo, nd->arg[0].id, &of), label->type.dtype, DT_i32);
+    eq[1] = low_index(lo, nd->loc, index[nd->type.rank - 1]);
+    return low_let(lo, nd->loc, OP_eq, DT_bool, DT_i32, 2, eq);
+}
+
+static int index_value(Lower *lo, const Node *nd, const Access *a)
+{
+    Affine index[MAX_RANK];
+
+    if (nd->op == OP_one_hot)
+        return one_hot_value(lo, nd, a);
+    if (nd->op == OP_random)
+        return random_value(lo, nd, a);
+    access_axes(lo->mem, a, &nd->type, index);
+    return low_index(lo, nd->loc, index[nd->attr.v[0]]);
+}
+
+static int compute(Lower *lo, const Node *nd, const Access *a)
+{
+    Access arg;
+
+    switch (op_info[nd->op].cls) {
+    case CLASS_POINT:
+        return point_value(lo, nd, a);
+    case CLASS_MOVE:
+        arg = access_arg(lo->mem, nd, &lo->g->node[nd->arg[0].id].type, a);
+        return lower_value(lo, nd->arg[0].id, &arg);
+    case CLASS_INDEX:
+        return index_value(lo, nd, a);
+    case CLASS_REDUCE:
+    case CLASS_FOLD:
+        return lower_head(lo, nd);
+    case CLASS_EDGE:
+        return nd->op == OP_read ? read_slot(lo, nd, a) : low_const(lo, nd->loc, nd->type.dtype, attr_value(&nd->attr));
+    }
+    return -1;
+}
+
+int lower_value(Lower *lo, int id, const Access *a)
+{
+    const Node *nd = &lo->g->node[id];
+    int value;
+
+    for (int i = 0; i < lo->nmemo; i++)
+        if (lo->memo[i].node == id && access_equal(&lo->memo[i].at, a))
+            return lo->memo[i].value;
+    if (nd->kernel && nd->kernel != lo->number)
+        value = low_load(lo, nd, lo->home[id], a);
+    else
+        value = compute(lo, nd, a);
+    arena_push(lo->mem, lo->memo, lo->nmemo, lo->cmemo);
+    lo->memo[lo->nmemo++] = (Memo){ id, *a, value };
+    return value;
+}
+
+/* ---- stores ---- */
+
+static void low_store(Lower *lo, const Node *nd, int buf, const Access *a, int value)
+{
+    Dtype dtype = lo->p->buf[buf].dtype;
+    int stored = low_cast(lo, nd->loc, value, nd->type.dtype, dtype);
+    Stmt *s = low_add(lo, ST_STORE, nd->loc);
+
+    s->buf = buf;
+    s->dtype = dtype;
+    s->at = access_offset(lo->mem, a);
+    s->narg = 1;
+    s->arg[0] = stored;
+}
+
+static bool is_kept(SlotKind k) { return k == SLOT_param || k == SLOT_state || k == SLOT_optim; }
+
+static bool wanted(const Lower *lo, int id)
+{
+    if (lo->home[id] >= 0)
+        return true;
+    for (int i = 0; i < lo->g->nwrite; i++)
+        if (lo->g->write[i].value.id == id)
+            return true;
+    return false;
+}
+
+static void store_node(Lower *lo, int id, const Access *here)
+{
+    const Node *nd = &lo->g->node[id];
+    int value = lower_value(lo, id, here);
+
+    if (lo->home[id] >= 0)
+        low_store(lo, nd, lo->home[id], here, value);
+    for (int i = 0; i < lo->g->nwrite; i++) {
+        int buf = lo->slot_buf[lo->g->write[i].slot];
+
+        if (lo->g->write[i].value.id == id && buf != lo->home[id])
+            low_store(lo, nd, buf, here, value);
+    }
+}
+
+/* ---- kernels ---- */
+
+static bool is_head(const Node *nd)
+{
+    return op_info[nd->op].cls == CLASS_REDUCE || op_info[nd->op].cls == CLASS_FOLD;
+}
+
+/* The head first: schedule looks for its loops at the start. */
+static void write_body(Lower *lo, const int *member, int n)
+{
+    Access here = access_make(&lo->domain, lo->index);
+
+    for (int i = 0; i < n; i++)
+        if (is_head(&lo->g->node[member[i]]))
+            lower_value(lo, member[i], &here);
+    for (int i = 0; i < n; i++)
+        if (wanted(lo, member[i]))
+            lower_value(lo, member[i], &here);
+    for (int i = 0; i < n; i++)
+        if (wanted(lo, member[i]))
+            store_node(lo, member[i], &here);
+}
+
+static const Node *main_node(const Lower *lo, const int *member, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (is_head(&lo->g->node[member[i]]))
+            return &lo->g->node[member[i]];
+    return &lo->g->node[member[0]];
+}
+
+/* For people: "dot add sigmoid", the first few. */
+static const char *describe(Lower *lo, const int *member, int n)
+{
+    const char *text = op_info[lo->g->node[member[0]].op].name;
+
+    for (int i = 1; i < n && i < 6; i++)
+        text = arena_printf(lo->mem, "%s %s", text, op_info[lo->g->node[member[i]].op].name);
+    return n > 6 ? arena_printf(lo->mem, "%s ...", text) : text;
+}
+
+static double stmt_flops(const Stmt *s)
+{
+    double n = 0;
+
+    for (; s; s = s->next) {
+        if (s->kind == ST_FOR)
+            n += (double)s->extent * stmt_flops(s->body);
+        else if (s->kind == ST_FOLD)
+            n += (double)s->count - 1;
+        else if (s->kind == ST_LET && dt_is_float(s->dtype) && s->op != OP_cast && s->op != OP_select)
+            n += s->op == OP_fma ? 2 : 1;
+    }
+    return n;
+}
+
+/* Loops over the domain's axes longer than 1, outermost first; the body goes into the last. */
+static Stmt *domain_loops(Lower *lo, Loc loc, Stmt **innermost)
+{
+    Stmt *top = NULL;
+
+    *innermost = NULL;
+    for (int i = 0; i < lo->domain.rank; i++) {
+        KList one = { 0 };
+
+        lo->index[i] = aff_const(0);
+        if (lo->domain.dim[i] == 1)
+            continue;
+        Stmt *loop = kern_add(lo->mem, &one, ST_FOR, loc);
+
+        loop->id = lo->k->nvar++;
+        loop->extent = lo->domain.dim[i];
+        lo->index[i] = aff_var(lo->mem, loop->id, 1);
+        if (*innermost)
+            (*innermost)->body = loop;
+        else
+            top = loop;
+        *innermost = loop;
+    }
+    return top;
+}
+
+static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
+{
+    const Node *nd = main_node(lo, member, n);
+    KList body = { 0 };
+    Stmt *innermost, *loops;
+
+    lo->k = arena_new(lo->mem, Kernel);
+    lo->k->name = arena_printf(lo->mem, "k%d", number);
+    lo->k->loc = nd->loc;
+    lo->k->what = describe(lo, member, n);
+    lo->number = number;
+    lo->domain = lo->g->node[member[n - 1]].type;
+    lo->nmemo = 0;
+    loops = domain_loops(lo, nd->loc, &innermost);
+    lo->out = &body;
+    write_body(lo, member, n);
+    if (innermost)
+        innermost->body = body.first;
+    lo->k->body = loops ? loops : body.first;
+    lo->k->flops = stmt_flops(lo->k->body);
+    return lo->k;
+}
+
+/* ---- the plan's buffers ---- */
+
+static Seg slot_seg(SlotKind kind)
+{
+    switch (kind) {
+    case SLOT_param: case SLOT_state: case SLOT_optim: return SEG_STATE;
+    case SLOT_field:  return SEG_FIELD;
+    case SLOT_input:  return SEG_INPUT;
+    case SLOT_output: return SEG_OUTPUT;
+    case SLOT_scalar: return SEG_SCALAR;
+    case SLOT_metric: return SEG_METRIC;
+    case SLOT_grad: case NSLOT: break;
+    }
+    assert(!"gradients are gone by now");
+    return SEG_SCRATCH;
+}
+
+/* The three scalars of every step stand first, then the settings in order. */
+static int64_t scalar_offset(const Module *m, int slot)
+{
+    static const char *const own[] = { "step", "steps", "epoch" };
+    int64_t n = 3;
+
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(m->slot[slot].name, own[i]))
+            return i;
+    for (int i = 0; i < slot; i++) {
+        bool is_own = false;
+
+        for (int j = 0; j < 3; j++)
+            is_own |= !strcmp(m->slot[i].name, own[j]);
+        n += m->slot[i].kind == SLOT_scalar && !is_own;
+    }
+    return n;
+}
+
+static void use_slot(Lower *lo, int slot)
+{
+    const Slot *s = &lo->m->slot[slot];
+    Seg seg = slot_seg(s->kind);
+    bool whole_batch = seg == SEG_INPUT || seg == SEG_OUTPUT;
+    Buffer b = { .seg = seg, .slot = slot, .offset = -1, .dtype = s->type.dtype };
+
+    if (lo->slot_buf[slot] >= 0)
+        return;
+    b.count = ty_count(&s->type) * (whole_batch ? lo->g->batch : 1);
+    if (seg == SEG_SCALAR)
+        b.offset = scalar_offset(lo->m, slot);
+    else if (seg != SEG_STATE)
+        b.offset = slot_index(lo->m, slot);
+    if (seg == SEG_METRIC || seg == SEG_SCALAR)
+        b.dtype = DT_f64;
+    lo->slot_buf[slot] = plan_buffer(lo->p, b);
+}
+
+/* Marks the nodes of other kernels that node id of kernel k reads. */
+static void mark_read(const Graph *g, int id, int k, bool *read)
+{
+    for (int i = 0; i < g->node[id].narg; i++) {
+        int a = g->node[id].arg[i].id, of = g->node[a].kernel;
+
+        if (!of)
+            mark_read(g, a, k, read);
+        else if (of != k)
+            read[a] = true;
+    }
+}
+
+/* A value's home is the slot it is written to, else scratch if another kernel reads it. */
+static void give_homes(Lower *lo)
+{
+    const Graph *g = lo->g;
+    bool *read = arena_array(lo->mem, bool, g->nnode);
+
+    for (int id = 1; id < g->nnode; id++)
+        if (g->node[id].kernel)
+            mark_read(g, id, g->node[id].kernel, read);
+    for (int i = 0; i < g->nwrite; i++) {
+        const Write *w = &g->write[i];
+
+        if (is_kept(lo->m->slot[w->slot].kind) && lo->home[w->value.id] < 0)
+            lo->home[w->value.id] = lo->slot_buf[w->slot];
+    }
+    for (int id = 1; id < g->nnode; id++) {
+        const Type *t = &g->node[id].type;
+
+        if (read[id] && lo->home[id] < 0)
+            lo->home[id] = plan_buffer(lo->p, (Buffer){ .seg = SEG_SCRATCH, .slot = -1, .offset = -1, .node = id,
+                                                        .dtype = t->dtype, .count = ty_count(t) });
+    }
+}
+
+static void give_buffers(Lower *lo)
+{
+    const Graph *g = lo->g;
+
+    lo->home = arena_array(lo->mem, int, g->nnode);
+    lo->slot_buf = arena_array(lo->mem, int, lo->m->nslot + 1);
+    memset(lo->home, -1, (size_t)g->nnode * sizeof *lo->home);
+    memset(lo->slot_buf, -1, (size_t)lo->m->nslot * sizeof *lo->slot_buf);
+    for (int id = 1; id < g->nnode; id++)
+        if (g->node[id].op == OP_read)
+            use_slot(lo, (int)g->node[id].attr.v[0]);
+    for (int i = 0; i < g->nwrite; i++)
+        use_slot(lo, g->write[i].slot);
+    give_homes(lo);
+}
+
+static Plan *lower_graph(Module *m, const Graph *g)
+{
+    Lower lo = { .m = m, .g = g, .mem = &m->mem, .p = plan_new(m, g) };
+    int *first = arena_array(lo.mem, int, g->nkernel + 2), *member = arena_array(lo.mem, int, g->nnode);
+
+    give_buffers(&lo);
+    for (int id = 1; id < g->nnode; id++)
+        first[g->node[id].kernel]++;
+    for (int k = 0, n = 0; k <= g->nkernel; k++) {      /* counts to places; kernel 0 is no kernel */
+        int count = k ? first[k] : 0;
+
+        first[k] = n;
+        n += count;
+    }
+    first[g->nkernel + 1] = 0;
+    for (int id = 1; id < g->nnode; id++)
+        if (g->node[id].kernel)
+            member[first[g->node[id].kernel]++] = id;
+    for (int k = 1; k <= g->nkernel; k++) {
+        int from = k == 1 ? 0 : first[k - 1];
+
+        arena_push(lo.mem, lo.p->kernel, lo.p->nkernel, lo.p->ckernel);
+        lo.p->kernel[lo.p->nkernel++] = lower_kernel(&lo, k, member + from, first[k] - from);
+    }
+    return lo.p;
+}
+
+void lower(Module *m, const PassOptions *o)
+{
+    (void)o;
+    m->plan = arena_array(&m->mem, Plan *, m->ngraph + 1);
+    for (int i = 0; i < m->ngraph; i++)
+        m->plan[i] = lower_graph(m, m->graph[i]);
+}

@@ -1,0 +1,39 @@
+/* lower.h - the state of lower while it writes one graph's plan. */
+#ifndef NND_PASSES_LOWER_H
+#define NND_PASSES_LOWER_H
+
+#include "passes/access.h"
+#include "passes/pass.h"
+
+typedef struct Memo { int node; Access at; int value; } Memo;
+
+typedef struct Lower {
+    Module      *m;
+    const Graph *g;
+    Arena       *mem;
+    Plan        *p;
+    int         *home;        /* buffer that holds a node's value, -1 if none does */
+    int         *slot_buf;    /* buffer of each slot, -1 if it isn't used */
+
+    /* the kernel being written */
+    Kernel      *k;
+    int          number;      /* Node.kernel of its nodes */
+    Type         domain;
+    Affine       index[MAX_RANK];   /* of the domain's axes */
+    KList       *out;         /* where statements go */
+    Memo        *memo; int nmemo, cmemo;
+} Lower;
+
+/* The value of node id at the element a, as statements in lo->out. */
+int   lower_value(Lower *lo, int id, const Access *a);
+/* The value of the kernel's head (a reduction or contraction) at lo->index. */
+int   lower_head(Lower *lo, const Node *nd);
+
+/* statements */
+Stmt *low_add(Lower *lo, StmtKind kind, Loc loc);             /* appended to lo->out */
+int   low_let(Lower *lo, Loc loc, Op op, Dtype dtype, Dtype from, int narg, const int *arg);
+int   low_const(Lower *lo, Loc loc, Dtype dtype, double x);
+int   low_index(Lower *lo, Loc loc, Affine at);
+int   low_cast(Lower *lo, Loc loc, int value, Dtype from, Dtype to);
+
+#endif

@@ -1,0 +1,68 @@
+/* pass.c - the table of passes, and the pipeline that runs them.
+ *
+ * What a pass leaves behind is verified at once, so a mistake is named after the pass that made it and
+ * not after the one that tripped over it.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include "passes/pass.h"
+
+#include <string.h>
+#include <time.h>
+
+const PassInfo pass_info[NPASS] = {
+#define PASS(name, level, doc) { #name, name, LEVEL_##level, doc },
+#include "passes/passes.def"
+#undef PASS
+};
+
+bool pass_parse(const char *name, Pass *p)
+{
+    for (int i = 0; i < NPASS; i++) {
+        if (strcmp(pass_info[i].name, name) == 0) {
+            *p = (Pass)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The clock that no one can set: a pass never takes negative time. */
+static double now_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static const char *verify_module(Module *m, Pass p)
+{
+    const char *why = NULL;
+
+    for (int i = 0; i < m->ngraph && !why; i++)
+        why = graph_verify(m->graph[i]);
+    if (m->update && !why)
+        why = graph_verify(m->update);
+    for (int i = 0; i < m->ngraph && pass_info[p].level == LEVEL_PLAN && !why; i++)
+        why = plan_verify(m->plan[i], &m->mem);
+    return why ? arena_printf(&m->mem, "after %s: %s", pass_info[p].name, why) : NULL;
+}
+
+const char *pipeline_run(Module *m, const Pipeline *p)
+{
+    for (int i = 0; i < NPASS; i++) {
+        if ((p->only && !p->only[i]) || (p->skip && p->skip[i]))
+            continue;
+
+        double start = now_ms();
+        pass_info[i].run(m, &p->options);
+        double elapsed_ms = now_ms() - start;
+
+        const char *why = verify_module(m, (Pass)i);
+        if (!why && p->after)
+            why = p->after(p->ctx, m, (Pass)i, elapsed_ms);
+        if (why)
+            return why;
+    }
+    return NULL;
+}

@@ -1,0 +1,50 @@
+/* pass.h - from the graphs that the frontend built to plans that a backend can emit. */
+#ifndef NND_PASSES_PASS_H
+#define NND_PASSES_PASS_H
+
+#include "ir/graph.h"
+#include "ir/kernel.h"
+#include "ir/limits.h"
+
+typedef struct PassOptions {
+    Limits limits;
+    int    rule_limit;                   /* simplify stops after so many rewrites; -1: never */
+} PassOptions;
+
+typedef void PassFn(Module *m, const PassOptions *o);
+
+/* The passes themselves, each in the file of its name: specialise, autodiff, ... */
+#define PASS(name, level, doc) PassFn name;
+#include "passes/passes.def"
+#undef PASS
+
+/* What a pass leaves behind: graphs, or plans as well. */
+typedef enum PassLevel { LEVEL_GRAPH, LEVEL_PLAN } PassLevel;
+
+typedef enum Pass {
+#define PASS(name, level, doc) PASS_##name,
+#include "passes/passes.def"
+#undef PASS
+    NPASS
+} Pass;
+
+typedef struct PassInfo { const char *name; PassFn *run; PassLevel level; const char *doc; } PassInfo;
+extern const PassInfo pass_info[NPASS];
+bool pass_parse(const char *name, Pass *p);
+
+/* The pipeline: every pass in order, verified after each.
+ *
+ * only     run just the passes marked (nnd opt); NULL: all
+ * after    called after each pass that ran, for dumps, times and comparison; may be NULL.  elapsed_ms is the
+ *          pass's own time, verification not counted.  Returns NULL, or one sentence that stops the pipeline.
+ * Returns NULL, or one sentence "after fuse: ..." that names the pass: a fault of ours. */
+typedef struct Pipeline {
+    PassOptions  options;
+    const bool  *only;
+    const bool  *skip;                   /* passes left out (simplify is the only one that can be) */
+    const char *(*after)(void *ctx, Module *m, Pass p, double elapsed_ms);
+    void        *ctx;
+} Pipeline;
+const char *pipeline_run(Module *m, const Pipeline *p);
+
+#endif

@@ -1,0 +1,225 @@
+/* schedule.c - mark and split each kernel's loops for the target's limits.
+ *
+ * Domain loops are independent and perfectly nested, so they may be joined, reordered and split freely;
+ * folded loops keep the order that lower gave them.  Contractions become register tiles
+ * (schedule_tile.c).  Everything else gets vectors along the domain's loop with the most unit strides,
+ * innermost, and its outermost other loop may run in parallel.
+ */
+#include "passes/schedule.h"
+
+/* Elements of a parallel piece of a one-dimensional kernel: a few microseconds of work. */
+enum { CHUNK_MIN = 512, CHUNK_MAX = 8192 };
+
+/* ---- taking apart ---- */
+
+static Nest nest_open(Plan *p, Kernel *k, const Limits *limits)
+{
+    Nest nest = { .p = p, .mem = &p->m->mem, .limits = limits, .k = k, .body = k->body };
+
+    while (nest.body && nest.body->kind == ST_FOR && !nest.body->next && nest.n < MAX_RANK) {
+        nest.var[nest.n] = nest.body->id;
+        nest.extent[nest.n++] = nest.body->extent;
+        nest.body = nest.body->body;
+    }
+    return nest;
+}
+
+Stmt *sched_for(Arena *mem, Loc loc, int var, int64_t extent, Stmt *body)
+{
+    KList one = { 0 };
+    Stmt *loop = kern_add(mem, &one, ST_FOR, loc);
+
+    loop->id = var;
+    loop->extent = extent;
+    loop->body = body;
+    return loop;
+}
+
+Stmt *nest_wrap(Nest *nest, Stmt *body, int nloops)
+{
+    for (int i = nloops - 1; i >= 0; i--)
+        body = sched_for(nest->mem, nest->k->loc, nest->var[i], nest->extent[i], body);
+    return body;
+}
+
+/* ---- joining loops that every access sees as one ---- */
+
+static bool all_join(const Stmt *s, int outer, int inner, int64_t extent)
+{
+    for (; s; s = s->next) {
+        if (aff_coef(s->at, outer) != aff_coef(s->at, inner) * extent
+            || aff_coef(s->row, outer) != aff_coef(s->row, inner) * extent || !all_join(s->body, outer, inner, extent))
+            return false;
+    }
+    return true;
+}
+
+static void drop_var(Arena *mem, Stmt *s, int var)
+{
+    for (; s; s = s->next) {
+        s->at = aff_subst(mem, s->at, var, aff_const(0));
+        s->row = aff_subst(mem, s->row, var, aff_const(0));
+        drop_var(mem, s->body, var);
+    }
+}
+
+static void join_loops(Nest *nest)
+{
+    for (int i = nest->n - 2; i >= 0; i--) {
+        if (!all_join(nest->body, nest->var[i], nest->var[i + 1], nest->extent[i + 1]))
+            continue;
+        drop_var(nest->mem, nest->body, nest->var[i]);
+        nest->extent[i] *= nest->extent[i + 1];
+        nest->var[i] = nest->var[i + 1];
+        nest->n--;
+        for (int j = i + 1; j < nest->n; j++) {
+            nest->var[j] = nest->var[j + 1];
+            nest->extent[j] = nest->extent[j + 1];
+        }
+    }
+}
+
+/* ---- vectors ---- */
+
+void strides_of(const Stmt *s, int var, Strides *st)
+{
+    for (; s; s = s->next) {
+        if (s->kind == ST_LOAD || s->kind == ST_STORE) {
+            int64_t coef = aff_coef(s->at, var);
+
+            if (coef == 1 && aff_coef(s->row, var) == 0)
+                st->unit++;
+            else if (coef == 0 && aff_coef(s->row, var) == 0)
+                st->none++;
+            else
+                st->other++;
+        }
+        strides_of(s->body, var, st);
+    }
+}
+
+static bool has_lanes(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_FOR && (s->lanes || has_lanes(s->body)))
+            return true;
+    return false;
+}
+
+Dtype widest_float(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->dtype == DT_f64 || (s->body && widest_float(s->body) == DT_f64))
+            return DT_f64;
+    return DT_f32;
+}
+
+int lanes_for(const Limits *l, Dtype d)
+{
+    return l->lanes * 4 / (int)dt_bytes(d) > 1 ? l->lanes * 4 / (int)dt_bytes(d) : 2;
+}
+
+/* The loop along which vectors run: most unit strides, fewest scattered ones; the inner one of equals. */
+static int vector_loop(const Nest *nest)
+{
+    int best = -1, best_score = 0;
+
+    for (int i = 0; i < nest->n; i++) {
+        Strides st = { 0 };
+        int64_t fill = nest->extent[i] < nest->limits->lanes ? nest->extent[i] : nest->limits->lanes;
+
+        strides_of(nest->body, nest->var[i], &st);
+        int score = (int)fill * (4 * st.unit + st.none + 1) / (1 + 4 * st.other);
+
+        if (score >= best_score) {
+            best = i;
+            best_score = score;
+        }
+    }
+    return best;
+}
+
+static void move_last(Nest *nest, int i)
+{
+    int var = nest->var[i];
+    int64_t extent = nest->extent[i];
+
+    for (; i < nest->n - 1; i++) {
+        nest->var[i] = nest->var[i + 1];
+        nest->extent[i] = nest->extent[i + 1];
+    }
+    nest->var[i] = var;
+    nest->extent[i] = extent;
+}
+
+/* A long single loop in pieces that divide it, so that pieces can run in parallel. */
+static void split_chunks(Nest *nest, int lanes)
+{
+    int64_t n = nest->extent[0], chunk = CHUNK_MAX;
+    int outer = nest->k->nvar, inner = nest->k->nvar + 1;
+    Affine *var;
+
+    while (chunk >= CHUNK_MIN && (n % chunk || chunk % lanes))
+        chunk -= lanes;
+    if (n < 2 * CHUNK_MAX || chunk < CHUNK_MIN)
+        return;
+    var = arena_array(nest->mem, Affine, nest->k->nvar);
+    for (int i = 0; i < nest->k->nvar; i++)
+        var[i] = aff_var(nest->mem, i, 1);
+    var[nest->var[0]] = aff_add(nest->mem, aff_var(nest->mem, outer, chunk), aff_var(nest->mem, inner, 1));
+    nest->k->nvar += 2;
+    nest->body = kern_clone(nest->mem, nest->body, var, 0, 0);
+    nest->var[0] = outer;
+    nest->extent[0] = n / chunk;
+    nest->var[1] = inner;
+    nest->extent[1] = chunk;
+    nest->n = 2;
+}
+
+static Stmt *plain_nest(Nest *nest)
+{
+    int lanes = lanes_for(nest->limits, widest_float(nest->body)), vec = -1;
+    Stmt *top, *s;
+
+    if (nest->n && !has_lanes(nest->body)) {
+        move_last(nest, vector_loop(nest));
+        if (nest->n == 1)
+            split_chunks(nest, lanes);
+        vec = nest->var[nest->n - 1];
+    }
+    top = nest_wrap(nest, nest->body, nest->n);
+    for (s = top; vec >= 0 && s->id != vec; s = s->body)
+        ;
+    if (vec >= 0)
+        s->lanes = lanes;
+    if (nest->n && top->kind == ST_FOR && !top->lanes)
+        top->par = true;
+    return top;
+}
+
+static void schedule_kernel(Plan *p, Kernel *k, const Limits *limits, KernelList *out)
+{
+    Nest nest = nest_open(p, k, limits);
+
+    join_loops(&nest);
+    k->scheduled = true;
+    if (schedule_tile(&nest, out))
+        return;
+    k->body = plain_nest(&nest);
+    arena_push(nest.mem, out->k, out->n, out->cap);
+    out->k[out->n++] = k;
+}
+
+void schedule(Module *m, const PassOptions *o)
+{
+    for (int i = 0; i < m->ngraph; i++) {
+        Plan *p = m->plan[i];
+        KernelList out = { 0 };
+
+        for (int k = 0; k < p->nkernel; k++)
+            schedule_kernel(p, p->kernel[k], &o->limits, &out);
+        p->kernel = out.k;
+        p->nkernel = out.n;
+        p->ckernel = out.cap;
+    }
+}

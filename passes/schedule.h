@@ -1,0 +1,35 @@
+/* schedule.h - a kernel taken apart into its loops. */
+#ifndef NND_PASSES_SCHEDULE_H
+#define NND_PASSES_SCHEDULE_H
+
+#include "passes/pass.h"
+
+typedef struct Nest {
+    Plan       *p;
+    Arena      *mem;
+    const Limits *limits;
+    Kernel     *k;
+    int         var[MAX_RANK];       /* the domain's loops, outermost first */
+    int64_t     extent[MAX_RANK];
+    int         n;
+    Stmt       *body;                /* of the innermost */
+} Nest;
+
+/* How statements lie in memory along a loop. */
+typedef struct Strides { int unit, none, other; } Strides;
+void   strides_of(const Stmt *s, int var, Strides *st);
+
+/* Lanes of a vector of this dtype. */
+int    lanes_for(const Limits *l, Dtype d);
+Dtype  widest_float(const Stmt *s);
+
+/* The loops of the nest again around body, as they stand in it; returns the outermost. */
+Stmt  *nest_wrap(Nest *nest, Stmt *body, int nloops);
+Stmt  *sched_for(Arena *mem, Loc loc, int var, int64_t extent, Stmt *body);
+
+/* schedule_tile.c: a contraction as register tiles; may give several kernels, appended to out.
+ * false: not a contraction that can be tiled. */
+typedef struct KernelList { Kernel **k; int n, cap; } KernelList;
+bool   schedule_tile(Nest *nest, KernelList *out);
+
+#endif

@@ -1,0 +1,457 @@
+/* schedule_tile.c - contractions as register tiles of vectors.
+ *
+ * lower wrote, for one element of the result: locals, folded loops, then what follows.  A tile does that
+ * for a block of rows x columns at once: its partial results stay in registers while the folded loops run
+ * once, so each load serves several multiply-adds.
+ *
+ *   along columns   partials are vectors of results; one operand is contiguous along the columns, the other
+ *                   is one number a row
+ *   along the fold  partials are NND_LANES partial sums of one result (lower chose that because both operands
+ *                   are contiguous along the folded axis); folded, then the rest runs in vectors of columns
+ *
+ * Neither changes the order in which an element is summed.  A remainder of rows or columns is a tile of its
+ * own size; where it can't stand inside the kernel's parallel loop it becomes a kernel of its own.
+ */
+#include "passes/schedule.h"
+
+#include <assert.h>
+
+enum { MAX_ROWS = 14, MAX_COLUMNS = 8, FMA_LATENCY = 4 };
+
+typedef struct Tile {
+    Nest   *nest;
+    Kernel *k;              /* the kernel being written */
+    Stmt   *local, *fold, *rest;   /* the element's one local; folded loops; what follows them */
+    int     nfold;
+    bool    along_fold;
+    int     lanes;          /* of a vector of results */
+    int     row, column;    /* places in nest->var; row -1: there is one row */
+    int     m, n;           /* rows and columns of a tile (columns: results, not vectors) */
+    Affine *map;            /* the nest's loop variables in the kernel being written */
+    int     base;           /* added to the nest's value numbers in the tile being written */
+} Tile;
+
+/* ---- recognition ---- */
+
+static bool folds_products(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if ((s->kind == ST_LET && s->op == OP_fma) || (s->kind == ST_FOR && folds_products(s->body)))
+            return true;
+    return false;
+}
+
+static bool has_loop(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_FOR)
+            return true;
+    return false;
+}
+
+/* The body is one local, then folded loops, then straight lines. */
+static bool take_apart(Tile *t)
+{
+    Stmt *s = t->nest->body;
+
+    if (!s || s->kind != ST_LOCAL || !s->next || s->next->kind != ST_FOR)
+        return false;
+    t->local = s;
+    t->fold = s->next;
+    for (s = t->fold; s && s->kind == ST_FOR; s = s->next) {
+        if (!folds_products(s->body))
+            return false;
+        t->nfold++;
+    }
+    t->rest = s;
+    for (; s; s = s->next)
+        if (s->kind == ST_FOR || s->kind == ST_LOCAL)
+            return false;
+    t->along_fold = t->local->count == NND_LANES;
+    return t->rest && t->nest->n >= 1;
+}
+
+/* Columns: the loop along which results, and for vectors of results one operand, are contiguous. */
+static bool choose_axes(Tile *t)
+{
+    Nest *nest = t->nest;
+
+    t->column = -1;
+    for (int i = 0; i < nest->n; i++) {
+        Strides fold = { 0 }, rest = { 0 };
+
+        strides_of(t->fold->body, nest->var[i], &fold);
+        strides_of(t->rest, nest->var[i], &rest);
+        if (rest.other == 0 && rest.unit > 0 && (t->along_fold || (fold.unit > 0 && fold.other == 0)))
+            t->column = i;
+    }
+    if (t->column < 0)
+        return false;
+    t->row = -1;
+    for (int i = 0; i < nest->n; i++)
+        if (i != t->column)
+            t->row = i;
+    return true;
+}
+
+/* ---- the size of a tile ---- */
+
+/* Cycles of one folded element (or lane group) of an m x v tile: multiply-adds, but no less than their
+ * latency and the loads.  A number broadcast from memory costs about half a vector load. */
+static double tile_cost(const Tile *t, int m, int v, int regs)
+{
+    double fma = (double)m * v * regs, loads = t->along_fold ? (double)(m + v) * regs : v + m / 2.0;
+    double cost = fma > loads ? fma : loads;
+
+    return cost > FMA_LATENCY ? cost : FMA_LATENCY;
+}
+
+static double split_cost(const Tile *t, int64_t rows, int64_t columns, int m, int v, int regs)
+{
+    double full = tile_cost(t, m, v, regs), cost = (double)(rows / m) * (double)(columns / v) * full;
+    int mr = (int)(rows % m), vr = (int)(columns % v);
+
+    if (mr)
+        cost += (double)(columns / v) * tile_cost(t, mr, v, regs);
+    if (vr)
+        cost += (double)(rows / m) * tile_cost(t, m, vr, regs);
+    if (mr && vr)
+        cost += tile_cost(t, mr, vr, regs);
+    return cost;
+}
+
+static void choose_size(Tile *t)
+{
+    int64_t rows = t->row < 0 ? 1 : t->nest->extent[t->row], width = t->nest->extent[t->column];
+    int64_t columns = t->along_fold ? width : (width + t->lanes - 1) / t->lanes;
+    /* registers of one partial result; a vector of NND_LANES doubles, or of floats on a narrow target, is several */
+    int regs = t->along_fold ? (NND_LANES + t->lanes - 1) / t->lanes : 1;
+    double best = 0;
+    int v_best = 1;
+
+    t->m = 1;
+    for (int m = 1; m <= MAX_ROWS && m <= rows; m++)
+        for (int v = 1; v <= MAX_COLUMNS && v <= columns; v++) {
+            double cost = split_cost(t, rows, columns, m, v, regs);
+
+            if ((m * v + v + 1) * regs > t->nest->limits->vregs || (best > 0 && cost > best * 0.999))
+                continue;
+            best = cost;
+            t->m = m;
+            v_best = v;
+        }
+    t->n = t->along_fold ? v_best : v_best * t->lanes;
+    if (t->n > width)
+        t->n = (int)width;
+}
+
+/* ---- writing a tile ---- */
+
+static int new_var(Tile *t) { return t->k->nvar++; }
+
+static Affine affine(Tile *t, int var) { return aff_var(t->nest->mem, var, 1); }
+
+static Affine sum(Tile *t, Affine a, Affine b) { return aff_add(t->nest->mem, a, b); }
+
+static void add(KList *l, Stmt *s)
+{
+    for (; s; s = s->next) {
+        if (l->last)
+            l->last->next = s;
+        else
+            l->first = s;
+        l->last = s;
+    }
+}
+
+static Stmt *vec_for(Tile *t, int var, int64_t extent, int lanes, bool unroll, Stmt *body)
+{
+    Stmt *s = sched_for(t->nest->mem, t->k->loc, var, extent, body);
+
+    s->lanes = lanes;
+    s->unroll = unroll;
+    return s;
+}
+
+static void move_local(Tile *t, Stmt *s, int local, Affine by)
+{
+    for (; s; s = s->next) {
+        if (s->kind == ST_GET || s->kind == ST_SET || s->kind == ST_FOLD) {
+            s->local = local;
+            s->at = sum(t, s->at, by);
+        }
+        move_local(t, s->body, local, by);
+    }
+}
+
+static void rename_loops(Tile *t, const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_FOR) {
+            t->map[s->id] = affine(t, new_var(t));
+            rename_loops(t, s->body);
+        }
+}
+
+/* A copy of statements for row `row` and column `column` of the result; the element's local becomes the part
+ * of `local` from `at` on. */
+static Stmt *copy(Tile *t, const Stmt *s, Affine row, Affine column, int local, Affine at)
+{
+    Stmt *c;
+
+    rename_loops(t, s);
+    if (t->row >= 0)
+        t->map[t->nest->var[t->row]] = row;
+    t->map[t->nest->var[t->column]] = column;
+    c = kern_clone(t->nest->mem, s, t->map, t->base, 0);
+    move_local(t, c, local, at);
+    return c;
+}
+
+typedef struct Block { Affine row, column; int m, n, local, width; } Block;   /* width: results a row of the local */
+
+/* The innermost folded statements, for all rows and columns of the block. */
+static Stmt *fold_body(Tile *t, const Block *b, const Stmt *s)
+{
+    int u = new_var(t), v = new_var(t);
+    Affine row = sum(t, b->row, affine(t, u)), column = sum(t, b->column, affine(t, v));
+    Affine at = sum(t, aff_scale(t->nest->mem, affine(t, u), b->width), affine(t, v));
+    Stmt *inner;
+
+    if (t->along_fold)
+        at = aff_scale(t->nest->mem, at, NND_LANES);
+    inner = copy(t, s, row, column, b->local, at);
+    inner = vec_for(t, v, b->n, t->along_fold ? 0 : t->lanes, true, inner);
+    return vec_for(t, u, b->m, 0, true, inner);
+}
+
+/* Only this statement, not what follows it. */
+static Stmt alone(const Stmt *s)
+{
+    Stmt one = *s;
+
+    one.next = NULL;
+    return one;
+}
+
+static Stmt *fold_loops(Tile *t, const Block *b, const Stmt *s)
+{
+    Stmt one = alone(s);
+    int var;
+
+    if (s->kind != ST_FOR)
+        return fold_body(t, b, s);
+    if (s->lanes)
+        return fold_body(t, b, &one);
+    var = new_var(t);
+    t->map[s->id] = affine(t, var);
+    return sched_for(t->nest->mem, s->loc, var, s->extent, fold_loops(t, b, s->body));
+}
+
+static int declare(Tile *t, KList *l, int64_t count)
+{
+    Stmt *s = kern_add(t->nest->mem, l, ST_LOCAL, t->local->loc);
+
+    s->id = t->k->nlocal++;
+    s->dtype = t->local->dtype;
+    s->count = count;
+    s->number = t->local->number;
+    return s->id;
+}
+
+/* Along the fold: each result is folded into a second local, row by row, so that the rest runs in vectors. */
+static int fold_partials(Tile *t, const Block *b, int padded, KList *l)
+{
+    Arena *mem = t->nest->mem;
+    int results = declare(t, l, (int64_t)b->m * padded), u = new_var(t), v = new_var(t), value = t->k->nvalue++;
+    Affine at = sum(t, aff_scale(mem, affine(t, u), b->width), affine(t, v));
+    KList body = { 0 };
+    Stmt *s = kern_add(mem, &body, ST_FOLD, t->rest->loc);
+
+    s->id = value;
+    s->op = t->rest->op;
+    s->dtype = t->local->dtype;
+    s->local = b->local;
+    s->at = aff_scale(mem, at, NND_LANES);
+    s->count = NND_LANES;
+    s = kern_add(mem, &body, ST_SET, t->rest->loc);
+    s->dtype = t->local->dtype;
+    s->local = results;
+    s->at = sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v));
+    s->narg = 1;
+    s->arg[0] = value;
+    add(l, vec_for(t, u, b->m, 0, true, vec_for(t, v, b->n, 0, true, body.first)));
+    return results;
+}
+
+/* The rest of the element with its fold turned into a read of the folded result. */
+static Stmt *rest_of(Tile *t)
+{
+    Stmt *s = arena_new(t->nest->mem, Stmt);
+
+    if (!t->along_fold)
+        return t->rest;
+    *s = *t->rest;
+    s->kind = ST_GET;
+    s->at = aff_const(0);
+    s->count = 0;
+    return s;
+}
+
+static void write_tile(Tile *t, Affine row, Affine column, int m, int n, KList *l)
+{
+    Arena *mem = t->nest->mem;
+    int padded = (n + t->lanes - 1) / t->lanes * t->lanes;
+    Block b = { row, column, m, n, 0, t->along_fold ? n : padded };
+    int u, v, results;
+    const Stmt *fold = t->fold;
+
+    t->base = t->k->nvalue;
+    t->k->nvalue += t->nest->k->nvalue;
+    b.local = declare(t, l, (int64_t)m * b.width * (t->along_fold ? NND_LANES : 1));
+    for (int i = 0; i < t->nfold; i++, fold = fold->next)
+        add(l, fold_loops(t, &b, fold));
+    results = t->along_fold ? fold_partials(t, &b, padded, l) : b.local;
+    u = new_var(t);
+    v = new_var(t);
+    Affine at = sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v));
+    Stmt *rest = copy(t, rest_of(t), sum(t, row, affine(t, u)), sum(t, column, affine(t, v)), results, at);
+
+    add(l, vec_for(t, u, m, 0, true, vec_for(t, v, n, t->lanes, true, rest)));
+}
+
+/* ---- tiles over the result ---- */
+
+static int64_t row_count(const Tile *t) { return t->row < 0 ? 1 : t->nest->extent[t->row]; }
+
+static Stmt *tile_alone(Tile *t, Affine row, Affine column, int m, int n)
+{
+    KList l = { 0 };
+
+    write_tile(t, row, column, m, n, &l);
+    return l.first;
+}
+
+static Stmt *row_loop(Tile *t, Affine column, int n)
+{
+    int var = new_var(t);
+    Affine row = aff_var(t->nest->mem, var, t->m);
+    Stmt *body = tile_alone(t, row, column, t->m, n);
+
+    return sched_for(t->nest->mem, t->k->loc, var, row_count(t) / t->m, body);
+}
+
+/* Rows in tiles, and the tile of those that remain. */
+static Stmt *all_rows(Tile *t, Affine column, int n)
+{
+    KList l = { 0 };
+    int rest = (int)(row_count(t) % t->m);
+
+    if (row_count(t) == t->m)
+        return tile_alone(t, aff_const(0), column, t->m, n);
+    add(&l, row_loop(t, column, n));
+    if (rest)
+        add(&l, tile_alone(t, aff_const(row_count(t) - rest), column, rest, n));
+    return l.first;
+}
+
+static Stmt *column_loop(Tile *t)
+{
+    int var = new_var(t);
+    Stmt *body = all_rows(t, aff_var(t->nest->mem, var, t->n), t->n);
+
+    return sched_for(t->nest->mem, t->k->loc, var, t->nest->extent[t->column] / t->n, body);
+}
+
+/* ---- kernels ---- */
+
+/* A kernel of the same name with its own numbering; share is its part of the work. */
+static void open_kernel(Tile *t, KernelList *out, double share)
+{
+    Kernel *k = arena_new(t->nest->mem, Kernel), *from = t->nest->k;
+
+    *k = *from;
+    k->flops = from->flops * share;
+    k->nvalue = k->nvar = k->nlocal = 0;
+    if (out->n && t->k == out->k[out->n - 1])
+        k->name = arena_printf(t->nest->mem, "%st", t->k->name);
+    t->k = k;
+    arena_push(t->nest->mem, out->k, out->n, out->cap);
+    out->k[out->n++] = k;
+}
+
+static void mark_par(Stmt *s)
+{
+    if (s && s->kind == ST_FOR && !s->next && !s->unroll && !s->lanes)
+        s->par = true;
+}
+
+/* With further domain loops (batches) around, everything is in the outermost one. */
+static void one_kernel(Tile *t, KernelList *out)
+{
+    Nest *nest = t->nest;
+    KList l = { 0 };
+    int n = nest->n, var[MAX_RANK], rest = (int)(nest->extent[t->column] % t->n);
+
+    open_kernel(t, out, 1);
+    for (int i = 0; i < n; i++)
+        if (i != t->row && i != t->column)
+            t->map[nest->var[i]] = affine(t, var[i] = new_var(t));
+    add(&l, column_loop(t));
+    if (rest)
+        add(&l, all_rows(t, aff_const(nest->extent[t->column] - rest), rest));
+    t->k->body = l.first;
+    for (int i = n - 1; i >= 0; i--)
+        if (i != t->row && i != t->column)
+            t->k->body = sched_for(nest->mem, t->k->loc, var[i], nest->extent[i], t->k->body);
+    mark_par(t->k->body);
+}
+
+static void rows_of_columns(Tile *t, KernelList *out, int64_t from, int n)
+{
+    int64_t rows = row_count(t), rest = rows % t->m;
+    double share = (double)n / (double)t->nest->extent[t->column];
+
+    open_kernel(t, out, share * (double)(rows - rest) / (double)rows);
+    t->k->body = row_loop(t, aff_const(from), n);
+    mark_par(t->k->body);
+    if (rest) {
+        open_kernel(t, out, share * (double)rest / (double)rows);
+        t->k->body = tile_alone(t, aff_const(rows - rest), aff_const(from), (int)rest, n);
+    }
+}
+
+/* The columns' panel of one operand stays in the first cache while rows pass over it. */
+static void plain_kernels(Tile *t, KernelList *out)
+{
+    int64_t width = t->nest->extent[t->column], whole = width / t->n;
+    int rest = (int)(width % t->n);
+
+    if (whole > 1) {
+        open_kernel(t, out, (double)(whole * t->n) / (double)width);
+        t->k->body = column_loop(t);
+        mark_par(t->k->body);
+    } else {
+        rows_of_columns(t, out, 0, t->n);
+    }
+    if (rest)
+        rows_of_columns(t, out, width - rest, rest);
+}
+
+bool schedule_tile(Nest *nest, KernelList *out)
+{
+    Tile t = { .nest = nest };
+
+    if (!take_apart(&t) || has_loop(t.rest))
+        return false;
+    t.lanes = lanes_for(nest->limits, t.local->dtype);
+    if (!choose_axes(&t))
+        return false;
+    choose_size(&t);
+    t.map = arena_array(nest->mem, Affine, nest->k->nvar);
+    if (nest->n > 2)
+        one_kernel(&t, out);
+    else
+        plain_kernels(&t, out);
+    return true;
+}

@@ -1,0 +1,136 @@
+/* abi.h - all that the runtime is given: one constant image a model.
+ *
+ * A JIT and an ahead-of-time object return the same struct and the runtime
+ * can't tell which.  Compiled code is a function of what a call points to: it
+ * has no data of its own, so one image serves many sessions and threads.
+ *
+ * Conventions: sizes in bytes unless the name says otherwise; shapes outermost
+ * axis first; tensors row-major unless NndVar.stride says otherwise.
+ */
+#ifndef NND_RUNTIME_ABI_H
+#define NND_RUNTIME_ABI_H
+
+#include <stdint.h>
+
+#define NND_ABI 1
+enum { NND_RANK = 8, NND_ALIGN = 64 };   /* largest rank; alignment of segments and of every buffer in them */
+
+typedef enum NndDtype { NND_F32, NND_F64, NND_I32, NND_I64, NND_U8, NND_BOOL } NndDtype;
+typedef enum NndEntryKind { NND_INIT, NND_TRAIN, NND_EVAL, NND_INFER } NndEntryKind;
+typedef enum NndVarKind { NND_PARAM, NND_STATE, NND_OPTIM } NndVarKind;
+enum { NND_SPLIT_TRAIN, NND_SPLIT_TEST, NND_NSPLIT };
+
+typedef struct NndImage NndImage;
+typedef struct NndEntry NndEntry;
+typedef struct NndCall NndCall;
+typedef struct NndStep NndStep;
+
+/* A kernel works on iterations first..last-1 of its outermost parallel loop. */
+typedef void NndKernel(const NndStep *s, int64_t first, int64_t last);
+
+/* Who runs parallel loops.  run calls k over pieces that cover 0..n-1 exactly
+ * once and returns when all are done. */
+typedef struct NndPar {
+    void (*run)(const struct NndPar *par, NndKernel *k, const NndStep *s, int64_t n);
+} NndPar;
+
+/* One of the values that outlive a step; all lie in one block, the state segment. */
+typedef struct NndVar {
+    const char *name;                /* "fc1.weight" */
+    uint8_t     kind, dtype, rank;   /* NndVarKind, NndDtype */
+    int64_t     dim[NND_RANK];
+    int64_t     stride[NND_RANK];    /* in elements: the layout in the state segment; files are row-major */
+    int64_t     offset;              /* bytes from the start of the state segment */
+} NndVar;
+
+/* A column of the data set, or an input of infer: one row a sample. */
+typedef struct NndField {
+    const char *name;
+    uint8_t     dtype, rank;         /* rank and dim without the batch axis */
+    int64_t     dim[NND_RANK];
+    int64_t     bound;               /* integer values must lie in 0..bound-1; 0: no bound is implied */
+    const char *file[NND_NSPLIT];    /* file name in the data directory; NULL if the split is absent */
+} NndField;
+
+typedef struct NndScalar {           /* an `input float`: may change between steps, recompiling nothing */
+    const char *name;                /* "lr" */
+    double      value;               /* what the model text says */
+} NndScalar;
+
+typedef enum NndCompare { NND_LT, NND_LE, NND_EQ, NND_GE, NND_GT } NndCompare;
+typedef struct NndExpect {           /* expect: test.accuracy >= 0.78 */
+    uint8_t     split, metric;       /* NND_SPLIT_*, index into NndTrain.metric */
+    uint8_t     compare;             /* NndCompare, figure on the left */
+    double      value;
+    const char *text;                /* as written, for messages */
+} NndExpect;
+
+/* What a training executable needs beside code. */
+typedef struct NndTrain {
+    const char        *model;        /* the model's name */
+    const char *const *metric;       /* "loss", then the metrics in the order of the text */
+    int                nmetric;      /* including loss */
+    const NndScalar   *scalar;
+    int                nscalar;
+    const NndExpect   *expect;
+    int                nexpect;
+    int64_t            epochs, batch;
+    uint64_t           seed;
+    const char        *text;         /* the model file's text */
+} NndTrain;
+
+/* One compiled graph at one batch size. */
+struct NndEntry {
+    uint8_t kind;                    /* NndEntryKind */
+    int64_t batch;                   /* rows a batch; 0 for init */
+    int64_t scratch_bytes;
+    /* Runs call->nbatch batches.  Returns 0, or an NND_E_* of the backend's own device. */
+    int   (*run)(const NndImage *im, const NndEntry *e, const NndCall *call);
+};
+
+struct NndImage {
+    uint32_t        abi;             /* NND_ABI */
+    int64_t         state_bytes;
+    const NndVar   *var;
+    int             nvar;
+    const NndField *field;           /* of the data block, in order */
+    int             nfield;
+    const NndField *input;           /* of infer */
+    int             ninput;
+    const NndField *output;          /* of infer */
+    int             noutput;
+    const NndEntry *entry;
+    int             nentry;
+    const NndTrain *train;           /* NULL if the file has no train block */
+    void           *priv;            /* the backend's own */
+};
+
+struct NndCall {
+    void               *state;       /* image->state_bytes, NND_ALIGN-aligned */
+    void               *scratch;     /* entry->scratch_bytes, NND_ALIGN-aligned; holds nothing between calls */
+    const void *const  *field;       /* train, eval: whole columns of the split; infer: the inputs, contiguous */
+    const int32_t      *row;         /* train, eval: row numbers, nbatch * batch of them; NULL for infer, init */
+    void *const        *out;         /* infer: the outputs, contiguous */
+    int64_t             nbatch;
+    int64_t             step;        /* number of the first batch's step, from 1 */
+    int64_t             steps, epoch;/* steps of the whole run; epoch from 1 */
+    uint64_t            seed;
+    const double       *scalar;      /* train->nscalar of them, or NULL for the model's own values */
+    double             *metric_out;  /* [nbatch][nmetric], loss first: each batch's figures before its update */
+    const NndPar       *par;         /* NULL runs serially */
+};
+
+/* What a kernel sees of its batch.  Made by the entry's run on its own stack. */
+struct NndStep {
+    void              *state, *scratch;
+    const void *const *field;
+    const int32_t     *row;          /* this batch's rows */
+    void *const       *out;
+    int64_t            index;        /* which batch of the call: infer's offset into inputs and outputs */
+    int64_t            step, steps, epoch;
+    uint64_t           seed;
+    const double      *scalar;
+    double            *metric;       /* this batch's figures */
+};
+
+#endif

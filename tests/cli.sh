@@ -1,0 +1,130 @@
+#!/bin/sh
+# cli.sh NND - the command line: what it answers, where, and with which exit status.
+set -u
+cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
+nnd=$1
+. tests/tap.sh
+
+# status WANT ARG... - nnd ends with this status; its words are kept in $work/out and $work/err.
+status()
+{
+    want=$1
+    shift
+    "$nnd" "$@" >"$work/out" 2>"$work/err"
+    got=$?
+    [ "$got" = "$want" ] || { echo "exit status $got, not $want"; cat "$work/out" "$work/err"; return 1; }
+}
+
+# wrong SENTENCE ARG... - a mistake on the command line: status 2, nothing on stdout, and this one line on stderr.
+wrong()
+{
+    sentence=$1
+    shift
+    status 2 "$@" || return 1
+    [ ! -s "$work/out" ] || { echo 'said on stdout:'; cat "$work/out"; return 1; }
+    printf '%s\n' "$sentence" | diff -u - "$work/err"
+}
+
+# says WORD ARG... - status 0, WORD on stdout, nothing on stderr.
+says()
+{
+    word=$1
+    shift
+    status 0 "$@" || return 1
+    [ ! -s "$work/err" ] || { echo 'said on stderr:'; cat "$work/err"; return 1; }
+    grep -qF -- "$word" "$work/out" || { echo "no '$word' in:"; cat "$work/out"; return 1; }
+}
+
+ok 'help' says 'nnd train' --help
+ok 'help as a command' says 'nnd train' help
+ok 'help of a command' says '--epochs N' help train
+for command in $("$nnd" help | sed -n 's/^  nnd \([a-z]*\)  .*/\1/p'); do
+    ok "$command --help" says "nnd $command" "$command" --help
+done
+ok 'help wherever it stands' says '--epochs N' train --seed 3 -h model.nnd
+ok 'version' says 'nnd ' version
+ok '--version' says 'nnd ' --version
+
+ok 'no command' wrong 'nnd: error: wants a command; nnd help lists them'
+ok 'misspelt command' wrong 'nnd: error: unknown command `trian`; did you mean `train`?' trian models/mlp.nnd
+ok 'misspelt command, help' wrong 'nnd: error: unknown command `trian`; did you mean `train`?' help trian
+ok 'far from any command' wrong 'nnd: error: unknown command `frobnicate`' frobnicate
+ok 'misspelt option' wrong 'nnd train: error: unknown option `--epoch`; did you mean `--epochs`?' train --epoch 5 x.nnd
+ok 'no abbreviations' wrong 'nnd train: error: unknown option `--ep`' train --ep 5 x.nnd
+ok 'unknown letter' wrong 'nnd train: error: unknown option `-x`' train -x
+ok 'an option of another command' wrong 'nnd check: error: unknown option `--epochs`' check --epochs 5 x.nnd
+ok 'the same, before the command' wrong 'nnd check: error: unknown option `--epochs`' --epochs 5 check x.nnd
+ok 'no file' wrong 'nnd train: error: wants MODEL.nnd' train
+ok 'two files' wrong 'nnd train: error: unexpected `b.nnd`' train a.nnd b.nnd
+ok 'an operand too many' wrong 'nnd ops: error: unexpected `a`' ops a
+ok 'no value' wrong 'nnd train: error: --seed: wants N after it' train x.nnd --seed
+ok 'not a number' wrong 'nnd train: error: --epochs: wants a whole number from 1, got `3x`' train --epochs 3x x.nnd
+ok 'zero' wrong 'nnd train: error: --batch: wants a whole number from 1, got `0`' train --batch=0 x.nnd
+ok 'too large' wrong 'nnd train: error: --steps: wants a whole number from 1, got `99999999999999999999`' \
+    train --steps 99999999999999999999 x.nnd
+ok 'negative seed' wrong 'nnd train: error: --seed: wants a whole number from 0 to 2^64 - 1, got `-1`' train --seed -1 x.nnd
+ok 'not a choice' wrong 'nnd train: error: --float: wants one of 32|64, got `16`' train --float 16 x.nnd
+ok 'half a choice' wrong 'nnd train: error: --float: wants one of 32|64, got `6`' train --float 6 x.nnd
+ok 'a flag with a value' wrong 'nnd train: error: --quiet: takes no value, got `yes`' train --quiet=yes x.nnd
+ok 'not a definition' wrong 'nnd train: error: -D: wants NAME=NUMBER, got `width`' train -D width x.nnd
+ok 'unknown target' wrong 'nnd train: error: --target: unknown target `cpy`; did you mean `cpu`?' train --target cpy x.nnd
+ok 'unknown stage' wrong 'nnd dump: error: --after: unknown stage `fuze`; did you mean `fuse`?' dump --after fuze x.nnd
+ok 'unknown pass' wrong 'nnd opt: error: --run: unknown pass `simplfy`; did you mean `simplify`?' opt --run simplfy x.ir
+ok 'passes out of order' wrong 'nnd opt: error: --run: fuse runs before lower' opt --run lower,fuse x.ir
+ok 'a pass that is needed' wrong 'nnd train: error: --skip: only simplify can be left out, got `lower`' \
+    train --skip lower x.nnd
+ok 'no model' status 1 check nowhere.nnd
+ok 'its message' grep -qx 'nnd check: error: cannot read nowhere.nnd: No such file or directory' "$work/err"
+ok 'a folder for a model' status 1 check models
+
+ok 'ops' says 'sigmoid' ops
+ok 'rules' says 'neg_neg' rules
+ok 'passes' says 'autodiff' passes
+ok 'targets' says 'interp' targets
+
+for model in models/*.nnd; do
+    ok "check $model" says '' check "$model"
+    ok "check --verify $model" says '' check --verify "$model"
+    ok "check --verify --float 64 $model" says '' check --verify --float 64 "$model"
+done
+check_stdin() { "$nnd" check - <models/mlp.nnd; }
+ok 'check reads stdin' check_stdin
+ok 'an option after --' wrong 'nnd check: error: unexpected `b`' check -- --seed b
+
+# A dump of a module is a module: it reads back, and prints as it stood.
+reads_back()
+{
+    "$nnd" dump models/mlp.nnd --after "$1" >"$work/a.ir" && "$nnd" opt "$work/a.ir" >"$work/b.ir" && diff -u "$work/a.ir" "$work/b.ir"
+}
+for stage in build $("$nnd" passes | cut -d' ' -f1); do
+    ok "dump --after $stage reads back" reads_back "$stage"
+done
+
+# The passes one at a time, through text, make what they make together.
+stepwise()
+{
+    "$nnd" dump models/mlp.nnd --target cpu >"$work/step.ir" || return 1
+    for pass in $("$nnd" passes | cut -d' ' -f1); do
+        "$nnd" opt "$work/step.ir" --run "$pass" >"$work/next.ir" || return 1
+        mv "$work/next.ir" "$work/step.ir"
+    done
+    "$nnd" dump models/mlp.nnd >"$work/build.ir" &&
+        "$nnd" opt "$work/build.ir" --run "$("$nnd" passes | cut -d' ' -f1 | paste -sd,)" >"$work/whole.ir" &&
+        diff -u "$work/whole.ir" "$work/step.ir"
+}
+ok 'passes through text' stepwise
+
+ok 'dump --after parse' says 'model mlp' dump models/mlp.nnd --after parse
+ok 'dump --after llvm' says 'define ' dump models/mlp.nnd --after llvm --entry train
+ok 'dump --after asm' says '.text' dump models/mlp.nnd --after asm --entry infer
+ok 'dump --entry' says 'graph eval' dump models/mlp.nnd --entry eval --batch 3
+one_entry() { [ "$(grep -c '^graph ' "$work/out")" = 1 ]; }
+ok 'and no other entry' one_entry
+all_stages()
+{
+    says '# after schedule' dump models/mlp.nnd --after all &&
+        sed -n 's/^# after //p' "$work/out" >"$work/stages" &&
+        { echo parse; echo build; "$nnd" passes | cut -d' ' -f1; } | diff -u - "$work/stages"
+}
+ok 'dump --after all has every stage' all_stages
+finish

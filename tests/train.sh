@@ -1,0 +1,156 @@
+#!/bin/sh
+# train.sh NND - training runs as a user starts them, on Fashion-MNIST: what they print and how they end.
+set -u
+cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
+nnd=$1
+. tests/tap.sh
+
+# run STATUS ARG... - trains; words in $work/out and $work/err.
+run()
+{
+    want=$1
+    shift
+    "$nnd" train "$@" >"$work/out" 2>"$work/err"
+    got=$?
+    [ "$got" = "$want" ] || { echo "exit status $got, not $want"; cat "$work/out" "$work/err"; return 1; }
+}
+
+# The figures of a run without its seconds.
+figures() { sed 's/  [0-9.]* s$//' "$work/out"; }
+
+edit() { sed "$1" models/slp.nnd >"$work/model.nnd"; }
+
+epoch_line()
+{
+    run 0 models/slp.nnd --epochs 2 || return 1
+    f='[0-9]*\.[0-9][0-9]*'
+    grep -qxE "epoch 1: loss=[0-9]\.[0-9]{4} accuracy=[0-9]\.[0-9]{3}  test loss=[0-9]\.[0-9]{4} accuracy=[0-9]\.[0-9]{3}  [0-9]+\.[0-9]{2} s" \
+        "$work/out" || { cat "$work/out"; return 1; }
+    [ "$(wc -l <"$work/out")" = 2 ] || { cat "$work/out"; return 1; }
+}
+
+same_twice()
+{
+    run 0 models/mlp.nnd --steps 50 --seed 7 && figures >"$work/first" &&
+        run 0 models/mlp.nnd --steps 50 --seed 7 && figures | diff -u "$work/first" -
+}
+
+seeds_differ()
+{
+    run 0 models/mlp.nnd --steps 50 --seed 8 && figures >"$work/other" && ! cmp -s "$work/first" "$work/other"
+}
+
+# A rounding of the printed digits is all that may separate the oracle from compiled code after 20 steps.
+targets_agree()
+{
+    run 0 models/slp.nnd --steps 20 "$@" --target interp && figures | tr '= ' '\n\n' >"$work/oracle" || return 1
+    run 0 models/slp.nnd --steps 20 "$@" --target cpu && figures | tr '= ' '\n\n' >"$work/compiled" || return 1
+    paste "$work/oracle" "$work/compiled" | awk '
+        $1 ~ /^[0-9.]+$/ { d = $1 - $2; if (d > 0.00201 || d < -0.00201) { print; bad = 1 } n++; next }
+        $1 != $2         { print; bad = 1 }
+        END              { exit bad || n < 4 }'
+}
+
+expect_missed()
+{
+    edit 's/expect: test.accuracy >= .*/expect: test.accuracy >= 0.999/; s/epochs: .*/epochs: 1/'
+    run 4 "$work/model.nnd" && grep -q 'test.accuracy >= 0.999' "$work/err" || { cat "$work/err"; return 1; }
+}
+
+not_judged()
+{
+    run 0 "$work/model.nnd" --epochs 1 && grep -q 'test.accuracy >= 0.999' "$work/err"
+}
+
+diverges()
+{
+    cat >"$work/diverge.nnd" <<'END'
+nnd 1
+data digits(image: u8[28, 28], label: u8) {
+    train: idx("train-images-idx3-ubyte", "train-labels-idx1-ubyte")
+    test:  idx("t10k-images-idx3-ubyte",  "t10k-labels-idx1-ubyte")
+}
+model far(image: u8[N, 28, 28]) -> f32[N, 10] {
+    return fc: linear(flatten(f32(image)), 10)
+}
+train far on digits {
+    minimize mse(far(image), one_hot(label, 10))
+    optimizer: sgd(lr: 1000.0)
+    batch: 64
+    epochs: 3
+}
+END
+    run 5 "$work/diverge.nnd" && grep -qi 'diverged' "$work/err" || { cat "$work/err"; return 1; }
+}
+
+interrupted()
+{
+    "$nnd" train models/slp.nnd --epochs 100000 >"$work/out" 2>"$work/err" &
+    pid=$!
+    for i in $(seq 600); do
+        [ -s "$work/out" ] && break
+        sleep 0.1
+    done
+    kill -INT "$pid"
+    wait "$pid"
+    got=$?
+    [ "$got" = 130 ] || { echo "exit status $got"; cat "$work/err"; return 1; }
+}
+
+no_train_block()
+{
+    sed '/^train /,$d' models/slp.nnd >"$work/part.nnd"
+    run 1 "$work/part.nnd" && grep -q 'train' "$work/err"
+}
+
+quiet()
+{
+    run 0 models/slp.nnd --epochs 2 --quiet && [ "$(wc -l <"$work/out")" = 1 ] && grep -q '^epoch 2: ' "$work/out" &&
+        [ ! -s "$work/err" ] || { cat "$work/out" "$work/err"; return 1; }
+}
+
+times()
+{
+    run 0 models/slp.nnd --steps 1 --time || return 1
+    for stage in parse build autodiff fuse schedule load compile data; do
+        grep -qE "^time: $stage +[0-9.]+ ms$" "$work/err" || { echo "no time of $stage"; cat "$work/err"; return 1; }
+    done
+}
+
+device_first()
+{
+    run 0 models/slp.nnd --steps 1 && grep -qE '^device' "$work/err" || { cat "$work/err"; return 1; }
+}
+
+data_beside_the_model()
+{
+    mkdir "$work/here" && cp models/slp.nnd /usr/share/datasets/fashion-mnist/*.gz "$work/here" &&
+        run 0 "$work/here/slp.nnd" --steps 5
+}
+
+data_by_environment()
+{
+    mkdir "$work/empty"
+    (NND_DATA=$work/here run 0 models/slp.nnd --steps 5) && (NND_DATA=$work/empty run 0 models/slp.nnd --steps 5)
+}
+
+ok 'the line of an epoch' epoch_line
+ok 'the device is named' device_first
+ok 'the same seed gives the same figures' same_twice
+ok 'another seed gives others' seeds_differ
+ok 'interp and cpu agree' targets_agree
+ok 'in double precision as well' targets_agree --float 64
+ok 'without simplify' targets_agree --skip simplify
+ok 'an odd batch' targets_agree --batch 37
+ok 'an expect is missed' expect_missed
+ok 'an expect of another run is not judged' not_judged
+ok 'training that diverges' diverges
+ok 'Ctrl-C' interrupted
+ok 'no train block' no_train_block
+ok '--quiet' quiet
+ok '--time' times
+ok 'data beside the model' data_beside_the_model
+ok 'data by the environment' data_by_environment
+ok 'models/slp.nnd keeps its promise' run 0 models/slp.nnd
+ok 'models/mlp.nnd keeps its promise' run 0 models/mlp.nnd
+finish

@@ -1,0 +1,425 @@
+/* test_parity.c - the oracle, the walker and the cpu's code agree: every row of ops.def, and arbitrary small graphs.
+ *
+ * Tolerances, with u = 2^-24 for f32 and 2^-53 for f64:
+ *   points but functions, movement, counting   none: each is one operation that IEEE 754 rounds, or none at all
+ *   functions (MATH)                           the walker uses the oracle's; the cpu's polynomials are within 4 ulps
+ *   sums and contractions of n terms           the oracle adds in double; in another order and precision the result is
+ *                                              off by n u times the terms' sizes, on the whole sqrt(n) of it.  Terms
+ *                                              are below 4, so 16 n u is generous, and a missing term is far above it
+ *   the walker against the cpu                 none unless a function takes part: no mark changes a bit
+ * Zeros of either sign are equal, and so are nans.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "tests/unit/parity.h"
+
+enum { SHAPES = 64, ULPS = 4, MOST = 1 << 14, GRAPHS = 64, ROUNDS = 5, MAX_NODES = 40 };
+
+static bool same(double x, double y) { return x == y || (isnan(x) && isnan(y)); }
+
+/* One unit in the last place of x. */
+static double ulp(Dtype d, double x)
+{
+    int exp;
+
+    if (!isfinite(x))
+        return 0;
+    frexp(x, &exp);
+    return d == DT_f32 ? ldexp(1, exp < -125 ? -149 : exp - 24) : ldexp(1, exp < -1021 ? -1074 : exp - 53);
+}
+
+/* ---- one node of a row ---- */
+
+typedef struct RowCase { int arg[3], narg, out; Ref node; } RowCase;
+
+static int64_t arb_size(Rng *r)
+{
+    static const int64_t size[] = { 1, 1, 2, 3, 5, 7, 8, 13, 16, 17, 31, 33, 64 };
+
+    return size[rng_below(r, (int)(sizeof size / sizeof *size))];
+}
+
+static Type arb_shape_type(Rng *r, Dtype d, int least, int most, const Type *like)
+{
+    int64_t dim[MAX_RANK];
+    Type    t;
+
+    do {
+        int rank = least + rng_below(r, most - least + 1);
+
+        for (int i = 0; i < rank; i++)
+            dim[i] = like && like->rank && rng_below(r, 4) ? like->dim[rng_below(r, like->rank)] : arb_size(r);
+        t = ty_make(d, rank, dim);
+    } while (ty_count(&t) > (like ? MOST / 16 : MOST / 8));
+    return t;
+}
+
+static Dtype arb_dtype(Rng *r, Op op, int i, Dtype first)
+{
+    static const Dtype number[] = { DT_f32, DT_f32, DT_f32, DT_f64, DT_i32, DT_u8, DT_i64, DT_bool };
+
+    if (i > 0 && op != OP_select)
+        return first;
+    if (op == OP_select)
+        return i == 0 ? DT_bool : i == 1 ? number[rng_below(r, 8)] : first;
+    if (op_info[op].domain == DOM_BOOL)
+        return DT_bool;
+    if (op == OP_one_hot)
+        return rng_below(r, 2) ? DT_i32 : DT_u8;
+    return number[rng_below(r, 8)];
+}
+
+static double sample(Rng *r, Op op, Dtype d, bool edges)
+{
+    double sign = rng_below(r, 2) ? 1 : -1;
+
+    if (d == DT_bool)
+        return rng_below(r, 2);
+    if (op == OP_one_hot)
+        return rng_below(r, 4);
+    if (edges)
+        return arb_special(r, d);
+    if (dt_is_int(d))
+        return d == DT_u8 ? rng_below(r, 256) : rng_below(r, 2001) - 1000;
+    switch (op_info[op].domain) {
+    case DOM_POS:  return 0.1 + 2 * rng_unit(r);
+    case DOM_NZ:   return sign * (0.4 + 1.5 * rng_unit(r));
+    case DOM_INT:  return rng_below(r, 4);
+    case DOM_BOOL: return rng_below(r, 2);
+    case DOM_ANY: case DOM_UNIT: case DOM_KINK: case DOM_none: break;
+    }
+    return 4 * rng_unit(r) - 2;
+}
+
+static Ref make_row(Module *m, Graph *g, Rng *r, Op op, RowCase *c)
+{
+    const char *error = NULL;
+    bool        point = op_info[op].cls == CLASS_POINT;
+    Ref         arg[3];
+    Type        type[3], given = arb_shape_type(r, op == OP_iota ? DT_i32 : DT_f32, 1, 3, NULL);
+    int64_t     stream = 5;
+
+    *c = (RowCase){ .narg = op_info[op].narg };
+    for (int i = 0; i < c->narg; i++) {
+        Dtype d = arb_dtype(r, op, i, type[i ? i - 1 : 0].dtype);
+
+        type[i] = point && i ? ty_with(type[0], d) : arb_shape_type(r, d, point ? 0 : 1, 4, i ? &type[0] : NULL);
+        c->arg[i] = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_param, type[i], (Loc){ 0 });
+        arg[i] = graph_read(g, (Loc){ 0 }, c->arg[i]);
+    }
+    if (op == OP_const)
+        return graph_const(g, (Loc){ 0 }, given, sample(r, OP_add, DT_f32, true));
+    Attr attr = op == OP_random ? attr_make(&m->mem, 1, &stream)
+                                : arb_attr(r, &m->mem, op_info[op].attr, c->narg ? &type[0] : &given, &type[1]);
+
+    return graph_make(g, op, (Loc){ 0 }, c->narg, arg, attr, c->narg ? NULL : &given, &error);
+}
+
+/* A graph of one node, or false if the sample doesn't fit the row. */
+static bool add_row(Module *m, Rng *r, Op op, RowCase *c, int number)
+{
+    Graph *g = graph_new(m, ENTRY_TRAIN, number + 1);
+    Ref    y = make_row(m, g, r, op, c);
+
+    if (!y.id || ty_count(&graph_at(g, y)->type) > MOST)
+        return false;
+    c->node = y;
+    c->out = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_state, graph_at(g, y)->type, (Loc){ 0 });
+    graph_write(g, (Loc){ 0 }, c->out, y);
+    module_add_graph(m, g);
+    return true;
+}
+
+/* How many terms a result sums. */
+static double terms(const Parity *p, int i, const RowCase *c)
+{
+    const Type *a = &p->m->slot[c->arg[0]].type, *b = &p->m->slot[c->arg[1]].type, *y = &p->m->slot[c->out].type;
+    Op          op = graph_at(p->m->graph[i], c->node)->op;
+
+    if (op == OP_sum)
+        return (double)ty_count(a) / (double)ty_count(y);
+    if (op != OP_dot)
+        return 0;
+    /* batch axes count once in all three */
+    return sqrt((double)ty_count(a) * (double)ty_count(b) / (double)ty_count(y));
+}
+
+static void check_row(Parity *p, int i, const RowCase *c, Op op, int lanes)
+{
+    Arena   mem = { 0 };
+    Tensor  want = parity_eval(p, i, &mem)[c->node.id], got = parity_tensor(p->m, p->state, c->out);
+    Dtype   d = want.type.dtype;
+    int64_t n = ty_count(&want.type);
+    double *walked = arena_array(&mem, double, n);
+    double  tolerance = dt_is_float(d) ? 16 * terms(p, i, c) * (d == DT_f32 ? 0x1p-24 : 0x1p-53) : 0;
+    bool    math = op_info[op].props & PROP_MATH && dt_is_float(d);
+    const char *type = ty_str(&mem, &p->m->slot[c->narg ? c->arg[0] : c->out].type), *why = parity_walk(p, i, &mem);
+
+    if (why)
+        fail_msg("%s %s: %s", op_info[op].name, type, why);
+    for (int64_t j = 0; j < n; j++) {
+        double x = tensor_get(&want, j, false), y = walked[j] = tensor_get(&got, j, false);
+
+        if (!same(x, y) && !(fabs(x - y) <= tolerance))
+            fail_msg("%s of %s, %d lanes, element %lld: oracle %.9g, walker %.9g", op_info[op].name, type, lanes,
+                     (long long)j, x, y);
+    }
+    assert_int_equal(parity_run(p, i), 0);
+    for (int64_t j = 0; j < n; j++) {
+        double x = walked[j], y = tensor_get(&got, j, false);
+
+        if (!same(x, y) && !(math && op != OP_random && fabs(x - y) <= ULPS * ulp(d, x)))
+            fail_msg("%s of %s, %d lanes, element %lld: walker %.9g, cpu %.9g", op_info[op].name, type, lanes,
+                     (long long)j, x, y);
+    }
+    arena_free(&mem);
+}
+
+static void fill_row(Parity *p, Rng *r, Op op, const RowCase *c, bool edges)
+{
+    for (int k = 0; k < c->narg; k++) {
+        Tensor t = parity_tensor(p->m, p->start, c->arg[k]);
+
+        for (int64_t j = 0; j < ty_count(&t.type); j++)
+            tensor_set(&t, j, sample(r, op, t.type.dtype, edges), false);
+    }
+}
+
+static void check_op(Op op, int lanes, bool edges)
+{
+    Rng         r = { (uint64_t)op * 3 + 1 };
+    RowCase     c[SHAPES];
+    Parity      p;
+    Module     *m = module_new();
+    const char *why;
+    int         n = 0;
+
+    for (int tries = 0; n < (edges ? 8 : SHAPES); tries++) {
+        assert_true(tries < 100 * SHAPES);
+        n += add_row(m, &r, op, &c[n], n);
+    }
+    p = parity_new(m);
+    for (int i = 0; i < n; i++)
+        fill_row(&p, &r, op, &c[i], edges);
+    if ((why = parity_compile(&p, lanes)))
+        fail_msg("%s: %s", op_info[op].name, why);
+    for (int i = 0; i < n; i++)
+        check_row(&p, i, &c[i], op, lanes);
+    parity_free(&p);
+}
+
+static bool has_code(Op op) { return op != OP_training && op != OP_read; }      /* settled before; in every case */
+
+static void test_rows_8(void **state)
+{
+    (void)state;
+    for (int op = 0; op < NOP; op++)
+        if (has_code((Op)op))
+            check_op((Op)op, 8, false);
+}
+
+static void test_rows_16(void **state)
+{
+    (void)state;
+    for (int op = 0; op < NOP; op++)
+        if (has_code((Op)op))
+            check_op((Op)op, 16, false);
+}
+
+/* Functions keep their 4 ulps where results are numbers; sums of infinities are for the rows without edges. */
+static void test_edges(void **state)
+{
+    (void)state;
+    for (int op = 0; op < NOP; op++)
+        if (op_info[op].cls == CLASS_POINT)
+            check_op((Op)op, 8, true);
+    for (Op op = OP_max; op <= OP_argmin; op++)
+        check_op(op, 8, true);
+}
+
+/* ---- arbitrary graphs ---- */
+
+typedef struct GraphCase { int out[4], nout; Ref value[4]; bool math; } GraphCase;
+
+static const Op some_op[] = { OP_add, OP_sub, OP_mul, OP_neg, OP_relu, OP_maximum, OP_minimum, OP_abs, OP_tanh,
+                              OP_sigmoid, OP_sum, OP_sum, OP_max, OP_dot, OP_dot, OP_expand, OP_reshape, OP_transpose };
+
+static Ref arb_node(Graph *g, Rng *r, GraphCase *c)
+{
+    const char *error = NULL;
+    Op          op = some_op[rng_below(r, (int)(sizeof some_op / sizeof *some_op))];
+    Ref         arg[2] = { { 1 + rng_below(r, g->nnode - 1) }, { 1 + rng_below(r, g->nnode - 1) } };
+    const Type *a = &graph_at(g, arg[0])->type, *b = &graph_at(g, arg[1])->type;
+    Attr        attr;
+    Ref         y;
+
+    if (op_info[op].cls != CLASS_POINT && !a->rank)
+        return (Ref){ 0 };
+    attr = arb_attr(r, &g->m->mem, op_info[op].attr, a, b);
+    if (op == OP_dot) {                               /* few elements only */
+        DotAxes d = attr_dot(&attr);
+
+        if (!d.nc && !d.nb && ty_count(a) * ty_count(b) > 4000)
+            return (Ref){ 0 };
+    }
+    y = graph_make(g, op, (Loc){ 0 }, op_info[op].narg, arg, attr, NULL, &error);
+    if (y.id && op_info[op].props & PROP_MATH)
+        c->math = true;
+    return y;
+}
+
+/* Writes some of the last nodes; a slot that was read and has the type is written in place. */
+static void add_writes(Module *m, Graph *g, Rng *r, GraphCase *c, const int *in, int nin)
+{
+    bool used[4] = { false };
+
+    for (int id = g->nnode - 1; id > 0 && c->nout < 4; id -= 1 + rng_below(r, 3)) {
+        const Type *t = &g->node[id].type;
+        int         slot = -1;
+
+        if (ty_count(t) > 4096)
+            continue;
+        for (int k = 0; k < nin && rng_below(r, 4); k++)
+            if (!used[k] && ty_equal(t, &m->slot[in[k]].type)) {
+                used[k] = true;
+                slot = in[k];
+                break;
+            }
+        if (slot < 0)
+            slot = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_state, *t, (Loc){ 0 });
+        c->out[c->nout] = slot;
+        c->value[c->nout++] = (Ref){ id };
+        graph_write(g, (Loc){ 0 }, slot, (Ref){ id });
+    }
+}
+
+static void add_graph(Module *m, Rng *r, GraphCase *c, int number)
+{
+    Graph  *g = graph_new(m, ENTRY_TRAIN, number + 1);
+    int64_t size[3] = { arb_size(r), arb_size(r), arb_size(r) };
+    int     in[4], nin = 2 + rng_below(r, 3), nodes = 4 + rng_below(r, MAX_NODES - 8);
+
+    *c = (GraphCase){ 0 };
+    for (int k = 0; k < nin; k++) {
+        int64_t dim[3] = { size[rng_below(r, 3)], size[rng_below(r, 3)], size[rng_below(r, 2)] };
+        Type    t = ty_make(DT_f32, 1 + rng_below(r, 2), dim);
+
+        in[k] = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_param, t, (Loc){ 0 });
+        graph_read(g, (Loc){ 0 }, in[k]);
+    }
+    for (int tries = 0; g->nnode <= nodes && tries < 1000; tries++) {
+        int n = g->nnode;
+        Ref y = arb_node(g, r, c);
+
+        /* a large one is never an argument: it is the last */
+        if (y.id && g->nnode > n && ty_count(&graph_at(g, y)->type) > 8192)
+            break;
+    }
+    add_writes(m, g, r, c, in, nin);
+    module_add_graph(m, g);
+}
+
+/* The largest number anywhere in the graph: errors are measured against it. */
+static double largest(const Graph *g, const Tensor *value)
+{
+    double most = 1;
+
+    for (int id = 1; id < g->nnode; id++)
+        for (int64_t j = 0; value[id].data && j < ty_count(&value[id].type); j++)
+            most = fmax(most, fabs(tensor_get(&value[id], j, false)));
+    return most;
+}
+
+static void compare_slots(Parity *p, int i, const GraphCase *c, const Tensor *want, double tolerance, const char *who)
+{
+    for (int k = 0; k < c->nout; k++) {
+        Tensor got = parity_tensor(p->m, p->state, c->out[k]);
+
+        for (int64_t j = 0; j < ty_count(&got.type); j++) {
+            double x = tensor_get(&want[k], j, false), y = tensor_get(&got, j, false);
+
+            if (same(x, y) || fabs(x - y) <= tolerance)
+                continue;
+            if (getenv("PARITY_PRINT")) {
+                graph_print(stderr, p->m->graph[i]);
+                plan_print(stderr, p->m->plan[i]);
+            }
+            fail_msg("graph %d, @%s element %lld: %.9g, %s %.9g", i, p->m->slot[c->out[k]].name, (long long)j, x, who,
+                     y);
+        }
+    }
+}
+
+static void check_graph(Parity *p, int i, const GraphCase *c)
+{
+    Arena       mem = { 0 };
+    Tensor     *value = parity_eval(p, i, &mem), want[4];
+    double      scale = largest(p->m->graph[i], value);
+    const char *why = parity_walk(p, i, &mem);
+
+    if (why)
+        fail_msg("graph %d: %s", i, why);
+    for (int k = 0; k < c->nout; k++)
+        want[k] = value[c->value[k].id];
+    /* a product of large numbers with large errors can't be bounded by its result; such graphs only walk and run alike */
+    if (scale < 1e4)
+        compare_slots(p, i, c, want, 1e-4 * scale, "walker");
+    for (int k = 0; k < c->nout; k++) {
+        Tensor t = parity_tensor(p->m, p->state, c->out[k]);
+
+        want[k] = tensor_new(&mem, &t.type, false);
+        memcpy(want[k].data, t.data, (size_t)tensor_bytes(&t.type, false));
+    }
+    assert_int_equal(parity_run(p, i), 0);
+    if (!c->math || scale < 1e4)
+        compare_slots(p, i, c, want, c->math ? 1e-4 * scale : 0, "cpu");
+    arena_free(&mem);
+}
+
+static void check_graphs(int round, int lanes)
+{
+    Rng         r = { (uint64_t)round * 1000 + 17 };
+    GraphCase   c[GRAPHS];
+    Module     *m = module_new();
+    Parity      p;
+    const char *why;
+
+    for (int i = 0; i < GRAPHS; i++)
+        add_graph(m, &r, &c[i], i);
+    p = parity_new(m);
+    for (int s = 0; s < m->nslot; s++) {
+        Tensor t = parity_tensor(m, p.start, s);
+
+        for (int64_t j = 0; j < ty_count(&t.type); j++)
+            tensor_set(&t, j, 2 * rng_unit(&r) - 1, false);
+    }
+    if ((why = parity_compile(&p, lanes)))
+        fail_msg("round %d: %s", round, why);
+    for (int i = 0; i < GRAPHS; i++)
+        check_graph(&p, i, &c[i]);
+    parity_free(&p);
+}
+
+static void test_graphs(void **state)
+{
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++)
+        check_graphs(round, round % 2 ? 16 : 8);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rows_8),
+        cmocka_unit_test(test_rows_16),
+        cmocka_unit_test(test_edges),
+        cmocka_unit_test(test_graphs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
