@@ -84,10 +84,13 @@ static bool own_places(Check *c, Affine at)
         return true;
     if (!aff_coef(at, c->par->id) || at.n > 64)
         return false;
-    for (int i = 0; i < at.n; i++, n++) {
+    for (int i = 0; i < at.n; i++) {
         int64_t size = at.term[i].coef < 0 ? -at.term[i].coef : at.term[i].coef;
         int     j = n;
 
+        if (c->var[at.term[i].var]->extent == 1)
+            continue;
+        n++;
         for (; j > 0 && coef[j - 1] > size; j--) {
             coef[j] = coef[j - 1];
             extent[j] = extent[j - 1];

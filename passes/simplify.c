@@ -4,6 +4,9 @@
  * its arguments are in their final form.  In turn: constants fold, the constant argument of a commutative
  * operation comes second, and the rules are tried from the first.  What a rule gives is made the same way
  * and so looked at again; rules_weight says why that ends.
+ *
+ * Some rules ask whether a node has other users, which is known only of the graph that is copied, so copies
+ * are made until one of them changes nothing.
  */
 #include "passes/pass.h"
 #include "passes/rules.h"
@@ -15,6 +18,7 @@ typedef struct Simplify {
     int             left;          /* rewrites that may still be made; negative: any number */
     const Graph    *from;          /* the graph that is copied */
     const int      *nuse;          /* users of each of its nodes */
+    bool            changed;       /* a rule applied in this copy */
     const Node     *source;        /* its node that is being copied; NULL once a rule has replaced that */
 } Simplify;
 
@@ -34,6 +38,7 @@ static bool arg_shared(const Simplify *s, const Graph *g, const Node *nd)
 static void spend(Simplify *s)
 {
     s->source = NULL;
+    s->changed = true;
     if (s->left > 0)
         s->left--;
 }
@@ -112,16 +117,27 @@ static Ref copy_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     return graph_clone_node(to, nd, arg);
 }
 
-static Graph *simplify_graph(Simplify *s, const Graph *g)
+/* Without what rules made superfluous. */
+static Graph *copy_once(Simplify *s, const Graph *g)
 {
     Graph *to;
 
     s->from = g;
     s->nuse = count_uses(g);
+    s->changed = false;
     to = graph_copy(g, copy_node, s);
     to->rewrite = NULL;
     to->rewrite_ctx = NULL;
-    return graph_copy(to, NULL, NULL);   /* without what rules made superfluous */
+    return graph_copy(to, NULL, NULL);
+}
+
+static Graph *simplify_graph(Simplify *s, const Graph *g)
+{
+    Graph *to = copy_once(s, g);
+
+    while (s->changed && s->left != 0)
+        to = copy_once(s, to);
+    return to;
 }
 
 void simplify(Module *m, const PassOptions *o)

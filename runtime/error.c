@@ -1,4 +1,4 @@
-/* error.c - one sentence and a code; names and sizes of dtypes; sizes that can't overflow. */
+/* error.c - one sentence and a code; names and sizes of dtypes; products that can't overflow. */
 #include <stdarg.h>
 #include <stdio.h>
 

@@ -229,7 +229,7 @@ static int read_elements(Source *s, NndArray *out)
             return s->err->code;
         have += got;
         if (have < cap)
-            return wrong_length(s, out, is_cut_off(s) ? "that it is cut off after " : "", have);
+            return wrong_length(s, out, is_cut_off(s) ? "a packed stream that is cut off after " : "", have);
     }
     if ((got = read_some(s, &extra, 1)) < 0)
         return s->err->code;

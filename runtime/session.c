@@ -1,4 +1,7 @@
-/* session.c - the memory of one run, and its beginning. */
+/* session.c - the memory of one run, and its beginning.
+ *
+ * Everything that training will need is allocated here, so that nothing is once it has begun.
+ */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,37 +15,38 @@ const NndEntry *nnd_entry_find(const NndImage *im, NndEntryKind kind, int64_t ba
     return NULL;
 }
 
-/* At least one byte, so that NULL always means failure. */
-static void *segment(int64_t nbytes, NndError *err, const char *what)
+/* count * size zero bytes, aligned; at least some, so that NULL always means failure. */
+static void *segment(int64_t count, int64_t size, NndError *err, const char *what)
 {
-    int64_t rounded = (nbytes / NND_ALIGN + 1) * NND_ALIGN;
-    void *p = nbytes < 0 ? NULL : aligned_alloc(NND_ALIGN, (size_t)rounded);
+    int64_t nbytes = nnd_mul(count, size);
+    void *p = NULL;
 
+    if (nbytes >= 0 && nbytes <= INT64_MAX - NND_ALIGN) {
+        nbytes = (nbytes / NND_ALIGN + 1) * NND_ALIGN;
+        p = aligned_alloc(NND_ALIGN, (size_t)nbytes);
+    }
     if (!p)
-        nnd_fail(err, NND_E_MEMORY, "out of memory: %lld bytes of %s", (long long)nbytes, what);
+        nnd_fail(err, NND_E_MEMORY, "out of memory: %lld x %lld bytes of %s", (long long)count, (long long)size, what);
     else
-        memset(p, 0, (size_t)rounded);
+        memset(p, 0, (size_t)nbytes);
     return p;
 }
 
 int nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndError *err)
 {
-    int64_t scratch = 0, nmetric;
+    int64_t scratch = 0, nmetric = im->train ? im->train->nmetric : 0;
 
     *s = (NndSession){ .image = im, .nrow = max_rows };
     if (im->abi != NND_ABI)
         return nnd_fail(err, NND_E_ARG, "the model was compiled for version %u of the runtime, this is %d", im->abi, NND_ABI);
+    if (nmetric > NND_MAX_METRIC)
+        return nnd_fail(err, NND_E_ARG, "the model has %lld metrics, wanted at most %d", (long long)nmetric, NND_MAX_METRIC);
     for (int i = 0; i < im->nentry; i++)
         if (im->entry[i].scratch_bytes > scratch)
             scratch = im->entry[i].scratch_bytes;
-    if (im->train && im->train->nmetric > NND_MAX_METRIC)
-        return nnd_fail(err, NND_E_ARG, "%d metrics, at most %d are kept", im->train->nmetric, NND_MAX_METRIC);
-    nmetric = im->train ? nnd_mul(max_rows + 1, im->train->nmetric) : 0;
-    if (nmetric < 0 || nnd_mul(nmetric, 8) < 0)
-        return nnd_fail(err, NND_E_MEMORY, "out of memory: figures of %lld batches", (long long)max_rows);
-    if (!(s->state = segment(im->state_bytes, err, "state")) || !(s->scratch = segment(scratch, err, "scratch"))
-        || !(s->row = segment(nnd_mul(max_rows, 4), err, "row numbers"))
-        || !(s->metric = segment(nmetric * 8, err, "figures"))) {
+    if (!(s->state = segment(im->state_bytes, 1, err, "state")) || !(s->scratch = segment(scratch, 1, err, "scratch"))
+        || !(s->row = segment(max_rows, sizeof *s->row, err, "row numbers"))
+        || !(s->metric = segment(NND_CHUNK * nmetric, sizeof *s->metric, err, "figures"))) {
         nnd_session_close(s);
         return NND_E_MEMORY;
     }
@@ -62,9 +66,12 @@ int nnd_session_init(NndSession *s, uint64_t seed, NndError *err)
 {
     const NndEntry *e = nnd_entry_find(s->image, NND_INIT, 0);
     NndCall call = { .state = s->state, .scratch = s->scratch, .nbatch = 1, .seed = seed, .metric_out = s->metric, .par = s->par };
+    int rc;
 
-    s->step = 0;
     if (!e)
         return nnd_fail(err, NND_E_ARG, "the model was compiled without its initial values");
-    return e->run(s->image, e, &call) ? nnd_fail(err, NND_E_DEVICE, "the device failed while filling the parameters") : 0;
+    if ((rc = e->run(s->image, e, &call)))
+        return nnd_fail(err, rc, "the device failed while filling the parameters");
+    s->step = 0;
+    return 0;
 }

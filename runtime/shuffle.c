@@ -1,8 +1,8 @@
-/* shuffle.c - the order of an epoch: a pure function of seed and epoch.
+/* shuffle.c - the order of an epoch: a pure function of the number of rows, the seed and the epoch.
  *
- * Philox4x32-10 (J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011) keyed with the seed,
- * counted with (index, 0, stream, epoch).  The compiler has the same function in ir/philox.h; a compiled
- * program links this folder alone, so it has its own.
+ * J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011: Philox4x32-10, keyed with the seed,
+ * counter (index low, index high, stream, epoch), first word.  It is the function of ir/philox.h; a compiled program
+ * links this folder and nothing of the compiler, so it stands here again, and a test holds the two together.
  */
 #include "runtime/nnd.h"
 
@@ -27,8 +27,8 @@ static uint32_t philox(uint64_t seed, uint32_t epoch, uint64_t index)
     return c0;
 }
 
-/* Fisher and Yates, from the end; a 32-bit word scaled to 0..i by multiplication (bias below 2^-15 for the
- * longest data set that has 32-bit row numbers in sensible use, and the same everywhere). */
+/* A word becomes a number in 0..i by multiplication.  Some of these numbers are then likelier than others by a
+ * factor of at most 1 + (i+1) / 2^32: 1.000014 for 60000 rows. */
 void nnd_shuffle(int32_t *row, int64_t n, uint64_t seed, int64_t epoch)
 {
     for (int64_t i = 0; i < n; i++)

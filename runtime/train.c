@@ -1,128 +1,19 @@
-/* train.c - epochs of batches, and what they amounted to. */
+/* train.c - epochs of batches: from a session and a data set to updated state and figures.
+ *
+ * One call of an entry runs many batches, so that the loop over them is compiled code; between calls the stop flag is
+ * asked and figures are added up, batch by batch, so that no result depends on how many batches a call had.
+ */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <time.h>
 
 #include "runtime/nnd.h"
 
-/* Batches a call: long enough to cost nothing, short enough to answer a signal soon. */
-enum { CHUNK = 256, SMALL_EVAL = 64 };
+enum { SMALL_EVAL = 64, FIRST_CHUNK = 8 };
 
-/* ---- what has to be compiled ---- */
+static const char *const split_name[NND_NSPLIT] = { "train", "test" };
 
-int64_t nnd_eval_batch(int64_t n, int64_t *rest)
-{
-    *rest = 0;
-    for (int64_t b = n < NND_EVAL_BATCH ? n : NND_EVAL_BATCH; b >= SMALL_EVAL || b == n; b--)
-        if (n % b == 0)
-            return b;
-    if (n < NND_EVAL_BATCH)
-        return n;
-    *rest = n % NND_EVAL_BATCH;
-    return NND_EVAL_BATCH;
-}
-
-static void want(NndWant *list, int *n, NndEntryKind kind, int64_t batch)
-{
-    for (int i = 0; i < *n; i++)
-        if (list[i].kind == kind && list[i].batch == batch)
-            return;
-    list[(*n)++] = (NndWant){ kind, batch };
-}
-
-int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant list[NND_MAX_WANT], int *n, NndError *err)
-{
-    int64_t rest;
-
-    *n = 0;
-    if (nrow[NND_SPLIT_TRAIN] < 1)
-        return nnd_fail(err, NND_E_ARG, "the data block names no training split");
-    if (batch < 1 || batch > nrow[NND_SPLIT_TRAIN])
-        return nnd_fail(err, NND_E_ARG, "a batch of %lld rows from a data set of %lld", (long long)batch,
-                        (long long)nrow[NND_SPLIT_TRAIN]);
-    want(list, n, NND_INIT, 0);
-    want(list, n, NND_TRAIN, batch);
-    if (nrow[NND_SPLIT_TRAIN] % batch)
-        want(list, n, NND_TRAIN, nrow[NND_SPLIT_TRAIN] % batch);
-    if (nrow[NND_SPLIT_TEST]) {
-        want(list, n, NND_EVAL, nnd_eval_batch(nrow[NND_SPLIT_TEST], &rest));
-        if (rest)
-            want(list, n, NND_EVAL, rest);
-    }
-    return 0;
-}
-
-/* ---- runs of batches ---- */
-
-typedef struct Run {
-    NndSession    *s;
-    const NndData *data;
-    int            split;
-    NndCall        call;
-    double         sum[NND_MAX_METRIC];
-    int64_t        rows;
-    NndError      *err;
-} Run;
-
-static void run_open(Run *r, NndSession *s, const NndData *data, int split, NndError *err)
-{
-    *r = (Run){ .s = s, .data = data, .split = split, .err = err };
-    r->call = (NndCall){ .state = s->state, .scratch = s->scratch, .field = data->field[split],
-                         .metric_out = s->metric, .par = s->par };
-}
-
-/* nbatch batches from row number `from` of the order on; figures are weighted by rows. */
-static int run_batches(Run *r, NndEntryKind kind, int64_t batch, int64_t from, int64_t nbatch)
-{
-    NndSession *s = r->s;
-    const NndEntry *e = nnd_entry_find(s->image, kind, batch);
-    int nmetric = s->image->train->nmetric;
-
-    if (!e)
-        return nnd_fail(r->err, NND_E_ARG, "the model was not compiled for batches of %lld", (long long)batch);
-    r->call.row = s->row + from;
-    r->call.nbatch = nbatch;
-    r->call.step = s->step + 1;
-    if (e->run(s->image, e, &r->call))
-        return nnd_fail(r->err, NND_E_DEVICE, "the device failed in step %lld", (long long)r->call.step);
-    for (int64_t i = 0; i < nbatch; i++) {
-        const double *figure = s->metric + i * nmetric;
-
-        if (kind == NND_TRAIN && !isfinite(figure[0]))
-            return nnd_fail(r->err, NND_E_DIVERGED, "the loss became %s in step %lld", isnan(figure[0]) ? "nan" : "infinite",
-                            (long long)(r->call.step + i));
-        for (int m = 0; m < nmetric; m++)
-            r->sum[m] += figure[m] * (double)batch;
-    }
-    r->rows += batch * nbatch;
-    if (kind == NND_TRAIN)
-        s->step += nbatch;
-    return 0;
-}
-
-static void run_means(const Run *r, double *figure)
-{
-    for (int m = 0; m < r->s->image->train->nmetric; m++)
-        figure[m] = r->rows ? r->sum[m] / (double)r->rows : 0;
-}
-
-int nnd_evaluate(NndSession *s, const NndData *data, int split, double figure[NND_MAX_METRIC], NndError *err)
-{
-    int64_t n = data->nrow[split], rest, batch = nnd_eval_batch(n, &rest);
-    Run r;
-    int rc;
-
-    run_open(&r, s, data, split, err);
-    for (int64_t i = 0; i < n; i++)
-        s->row[i] = (int32_t)i;
-    rc = run_batches(&r, NND_EVAL, batch, 0, n / batch);
-    if (!rc && rest)
-        rc = run_batches(&r, NND_EVAL, rest, n - rest, 1);
-    run_means(&r, figure);
-    return rc;
-}
-
-/* ---- epochs ---- */
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static double now(void)
 {
@@ -132,58 +23,243 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+/* ---- what has to be compiled ---- */
 
-/* An epoch's steps, or as many as are left. */
-static int train_epoch(Run *r, const NndFit *f, int64_t batch, int64_t left)
+int64_t nnd_eval_batch(int64_t n, int64_t *rest)
 {
-    int64_t n = r->data->nrow[NND_SPLIT_TRAIN], whole = least(n / batch, left), done = 0;
+    *rest = 0;
+    if (n <= NND_EVAL_BATCH)
+        return n;
+    for (int64_t b = NND_EVAL_BATCH; b >= SMALL_EVAL; b--)
+        if (n % b == 0)
+            return b;
+    *rest = n % NND_EVAL_BATCH;
+    return NND_EVAL_BATCH;
+}
+
+int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n, NndError *err)
+{
+    int64_t ntrain = nrow[NND_SPLIT_TRAIN], ntest = nrow[NND_SPLIT_TEST], rest;
+
+    *n = 0;
+    if (ntrain < 1)
+        return nnd_fail(err, NND_E_ARG, "the data set has no train split");
+    if (batch < 1)
+        return nnd_fail(err, NND_E_ARG, "batch: wanted at least 1 row, found %lld", (long long)batch);
+    if (batch > ntrain)
+        return nnd_fail(err, NND_E_ARG, "batch: %lld is larger than the train split of %lld rows", (long long)batch,
+                        (long long)ntrain);
+    want[(*n)++] = (NndWant){ NND_INIT, 0 };
+    want[(*n)++] = (NndWant){ NND_TRAIN, batch };
+    if (ntrain % batch)
+        want[(*n)++] = (NndWant){ NND_TRAIN, ntrain % batch };
+    if (ntest < 1)
+        return 0;
+    want[(*n)++] = (NndWant){ NND_EVAL, nnd_eval_batch(ntest, &rest) };
+    if (rest)
+        want[(*n)++] = (NndWant){ NND_EVAL, rest };
+    return 0;
+}
+
+/* ---- runs of batches ---- */
+
+/* Batches over (a part of) a split, and their figures so far, weighted by rows. */
+typedef struct Run {
+    NndSession   *s;
+    const NndFit *fit;
+    NndCall       call;
+    double        sum[NND_MAX_METRIC];
+    int64_t       rows;
+    NndError     *err;
+} Run;
+
+static void run_open(Run *r, NndSession *s, const NndData *data, int split, const NndFit *fit, NndError *err)
+{
+    *r = (Run){ .s = s, .fit = fit, .err = err };
+    r->call = (NndCall){ .state = s->state, .scratch = s->scratch, .field = data->field[split], .seed = fit->seed,
+                         .scalar = fit->scalar, .metric_out = s->metric, .par = s->par };
+}
+
+/* One call: nbatch batches from row number `from` of the order on. */
+static int run_call(Run *r, const NndEntry *e, int64_t from, int64_t nbatch)
+{
+    NndSession *s = r->s;
+    int nmetric = s->image->train->nmetric, rc;
+
+    r->call.row = s->row + from;
+    r->call.nbatch = nbatch;
+    r->call.step = s->step + 1;
+    if ((rc = e->run(s->image, e, &r->call)))
+        return nnd_fail(r->err, rc, "the device failed in step %lld", (long long)r->call.step);
+    for (int64_t i = 0; i < nbatch; i++) {
+        const double *figure = s->metric + i * nmetric;
+
+        if (e->kind == NND_TRAIN && !isfinite(figure[0]))
+            return nnd_fail(r->err, NND_E_DIVERGED, "the loss became %s in step %lld", isnan(figure[0]) ? "nan" : "infinite",
+                            (long long)(r->call.step + i));
+        for (int m = 0; m < nmetric; m++)
+            r->sum[m] += figure[m] * (double)e->batch;
+    }
+    r->rows += e->batch * nbatch;
+    if (e->kind == NND_TRAIN)
+        s->step += nbatch;
+    return 0;
+}
+
+/* Long enough to cost nothing, short enough to answer a signal soon. */
+static int64_t next_chunk(int64_t some, double seconds)
+{
+    if (seconds < 0.1)
+        return least(2 * some, NND_CHUNK);
+    return seconds > 0.4 && some > 1 ? some / 2 : some;
+}
+
+static int run_batches(Run *r, NndEntryKind kind, int64_t batch, int64_t from, int64_t nbatch)
+{
+    const NndEntry *e = nnd_entry_find(r->s->image, kind, batch);
+    int64_t chunk = FIRST_CHUNK;
     int rc = 0;
 
-    while (!rc && done < whole) {
-        int64_t some = least(whole - done, CHUNK);
+    if (!e)
+        return nnd_fail(r->err, NND_E_ARG, "the model was not compiled for batches of %lld rows", (long long)batch);
+    for (int64_t done = 0; !rc && done < nbatch;) {
+        int64_t some = least(chunk, nbatch - done);
+        double begun = now();
 
-        if (f->stop && *f->stop)
+        if (r->fit->stop && *r->fit->stop)
             return nnd_fail(r->err, NND_E_STOPPED, "stopped after step %lld", (long long)r->s->step);
-        rc = run_batches(r, NND_TRAIN, batch, done * batch, some);
+        rc = run_call(r, e, from + done * batch, some);
         done += some;
+        chunk = next_chunk(chunk, now() - begun);
     }
-    if (!rc && n % batch && done < left)
-        rc = run_batches(r, NND_TRAIN, n % batch, done * batch, 1);
     return rc;
+}
+
+static void run_means(const Run *r, double *figure)
+{
+    for (int m = 0; m < r->s->image->train->nmetric; m++)
+        figure[m] = r->rows ? r->sum[m] / (double)r->rows : 0;
+}
+
+/* ---- evaluation ---- */
+
+static int check_split(const NndSession *s, const NndData *data, int split, NndError *err)
+{
+    int64_t n = data->nrow[split];
+
+    if (!s->image->train)
+        return nnd_fail(err, NND_E_ARG, "the model has no train block");
+    if (data->nfield != s->image->nfield)
+        return nnd_fail(err, NND_E_ARG, "wanted a data set of %d fields, as the model was compiled for, found %d",
+                        s->image->nfield, data->nfield);
+    if (n < 1)
+        return nnd_fail(err, NND_E_ARG, "the data set has no %s split", split_name[split]);
+    if (n > s->nrow)
+        return nnd_fail(err, NND_E_ARG, "the session has room for %lld rows, the %s split has %lld", (long long)s->nrow,
+                        split_name[split], (long long)n);
+    return 0;
+}
+
+static int evaluate(NndSession *s, const NndData *data, int split, const NndFit *fit, int64_t epoch, double *figure,
+                    NndError *err)
+{
+    int64_t n = data->nrow[split], rest, batch = nnd_eval_batch(n, &rest);
+    Run r;
+    int rc;
+
+    run_open(&r, s, data, split, fit, err);
+    r.call.epoch = epoch;
+    for (int64_t i = 0; i < n; i++)
+        s->row[i] = (int32_t)i;
+    rc = run_batches(&r, NND_EVAL, batch, 0, n / batch);
+    if (!rc && rest)
+        rc = run_batches(&r, NND_EVAL, rest, n - rest, 1);
+    run_means(&r, figure);
+    return rc;
+}
+
+int nnd_evaluate(NndSession *s, const NndData *data, int split, double figure[NND_MAX_METRIC], NndError *err)
+{
+    int rc = check_split(s, data, split, err);
+
+    return rc ? rc : evaluate(s, data, split, &(NndFit){ 0 }, 0, figure, err);
+}
+
+/* ---- epochs ---- */
+
+/* Everything that a run asks of session and image, before any of it is done. */
+static int check_fit(const NndSession *s, const NndData *data, int64_t batch, NndError *err)
+{
+    NndWant want[NND_MAX_WANT];
+    int n, rc = check_split(s, data, NND_SPLIT_TRAIN, err);
+
+    if (!rc && data->nrow[NND_SPLIT_TEST])
+        rc = check_split(s, data, NND_SPLIT_TEST, err);
+    if (rc || (rc = nnd_entries_wanted(batch, data->nrow, want, &n, err)))
+        return rc;
+    for (int i = 0; i < n; i++)
+        if (want[i].kind != NND_INIT && !nnd_entry_find(s->image, want[i].kind, want[i].batch))
+            return nnd_fail(err, NND_E_ARG, "the model was not compiled to %s batches of %lld rows",
+                            want[i].kind == NND_TRAIN ? "train on" : "evaluate", (long long)want[i].batch);
+    return 0;
+}
+
+/* An epoch of n rows from its batch number `done` on, but at most `left` steps. */
+static int train_epoch(Run *r, int64_t n, int64_t batch, int64_t done, int64_t left)
+{
+    int64_t whole = n / batch, some = least(whole - done, left);
+    int rc = run_batches(r, NND_TRAIN, batch, done * batch, some);
+
+    if (!rc && n % batch && some < left)
+        rc = run_batches(r, NND_TRAIN, n % batch, whole * batch, 1);
+    return rc;
+}
+
+/* One epoch, evaluated and told; `steps` is where the run ends. */
+static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_t batch, int64_t steps, NndError *err)
+{
+    int64_t n = data->nrow[NND_SPLIT_TRAIN], each = (n + batch - 1) / batch, before = s->step / each;
+    NndEpoch e = { .epoch = before + 1, .has_test = data->nrow[NND_SPLIT_TEST] > 0 };
+    double begun = now();
+    Run r;
+    int rc;
+
+    run_open(&r, s, data, NND_SPLIT_TRAIN, f, err);
+    r.call.epoch = e.epoch;
+    r.call.steps = steps;
+    nnd_shuffle(s->row, n, f->seed, e.epoch);
+    if ((rc = train_epoch(&r, n, batch, s->step % each, steps - s->step)))
+        return rc;
+    e.seconds = now() - begun;
+    e.steps = s->step;
+    run_means(&r, e.train);
+    if (e.has_test && (rc = evaluate(s, data, NND_SPLIT_TEST, f, e.epoch, e.test, err)))
+        return rc;
+    if (f->on_epoch)
+        f->on_epoch(f->ctx, &e);
+    if (e.has_test && !isfinite(e.test[0]))
+        return nnd_fail(err, NND_E_DIVERGED, "the loss on the test split is %s after step %lld",
+                        isnan(e.test[0]) ? "nan" : "infinite", (long long)s->step);
+    return 0;
 }
 
 int nnd_fit(NndSession *s, const NndData *data, const NndFit *f, NndError *err)
 {
     const NndTrain *t = s->image->train;
-    int64_t batch = f->batch ? f->batch : t->batch, epochs = f->epochs ? f->epochs : t->epochs;
-    int64_t n = data->nrow[NND_SPLIT_TRAIN], each = (n + batch - 1) / batch, steps = nnd_mul(each, epochs);
-    int rc = 0;
+    int64_t batch, epochs, steps;
+    int rc;
 
-    if (steps < 0 || (f->max_steps && steps > f->max_steps))
-        steps = f->max_steps ? f->max_steps : INT64_MAX;
-    for (int64_t epoch = 1; !rc && epoch <= epochs && s->step < steps; epoch++) {
-        NndEpoch e = { .epoch = epoch };
-        Run r;
-        double begun = now();
-
-        run_open(&r, s, data, NND_SPLIT_TRAIN, err);
-        r.call.seed = f->seed;
-        r.call.epoch = epoch;
-        r.call.steps = steps;
-        r.call.scalar = f->scalar;
-        nnd_shuffle(s->row, n, f->seed, epoch);
-        rc = train_epoch(&r, f, batch, steps - s->step);
-        e.seconds = now() - begun;
-        e.steps = s->step;
-        run_means(&r, e.train);
-        if (!rc && data->nrow[NND_SPLIT_TEST]) {
-            e.has_test = true;
-            rc = nnd_evaluate(s, data, NND_SPLIT_TEST, e.test, err);
-        }
-        if (!rc && f->on_epoch)
-            f->on_epoch(f->ctx, &e);
-    }
+    batch = f->batch || !t ? f->batch : t->batch;
+    epochs = f->epochs || !t ? f->epochs : t->epochs;
+    if ((rc = check_fit(s, data, batch, err)))
+        return rc;
+    steps = nnd_mul((data->nrow[NND_SPLIT_TRAIN] + batch - 1) / batch, epochs);
+    if (steps < 0)
+        return nnd_fail(err, NND_E_ARG, "epochs: %lld are more than can be counted", (long long)epochs);
+    if (f->max_steps > 0)
+        steps = least(steps, f->max_steps);
+    while (!rc && s->step < steps)
+        rc = fit_epoch(s, data, f, batch, steps, err);
     return rc;
 }
 
