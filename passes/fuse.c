@@ -374,7 +374,9 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
         Ref v = map[w->value.id];
         bool late = defer[w->slot];
 
-        if (late || is_edge(graph_at(to, v)))
+        if (is_edge(graph_at(to, v)))
+            v = copy_node(to, w->loc, v);
+        if (late)
             v = copy_node(to, w->loc, v);
         copy[i] = late ? v.id : 0;
         graph_write(to, w->loc, w->slot, v);
@@ -405,7 +407,7 @@ static Graph *fuse_graph(const Graph *from)
         mark_must(&f);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])
-                f.must[f.g->node[id].arg[0].id] = !is_edge(at(&f, f.g->node[id].arg[0].id));
+                f.must[f.g->node[id].arg[0].id] = true;
         assign(&f);
         slot = fuse_order(&f);
         if (slot < 0)
