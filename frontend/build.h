@@ -23,10 +23,12 @@ typedef struct Value {
     const Expr *list;
     int         nrun; int64_t run[MAX_RANK];
     Ref         ref;
+    const Graph *graph;       /* whose node ref is */
     bool        step_scalar;
     unsigned    kept;         /* axes of size 1 that a reduction kept: they stretch */
 } Value;
 
+/* value.kind VAL_NONE: the statement that gives it has a mistake, which was reported. */
 typedef struct Name { const char *name; Value value; int slot; Value next; bool has_next; } Name;
 
 /* One call's names. */
@@ -34,7 +36,8 @@ typedef struct Scope {
     Name        *name; int n, cap;
     const char  *prefix;      /* of the parameters declared here: "fc1." or "" */
     bool         is_optimizer;
-    const char **label; int nlabel, clabel;       /* labels used, and counts of unlabelled layers */
+    bool         unsure;      /* names may be missing because of a reported mistake: unknown ones are not */
+    struct Label { const char *name; Loc loc; } *label; int nlabel, clabel;       /* labels used, and counts of unlabelled layers */
     const char **counted; int *count; int ncounted, ccounted;
     Value        result;
     bool         returned;
@@ -42,6 +45,9 @@ typedef struct Scope {
 
 /* A call being unfolded; errors in built-in text are reported at the innermost caller of the user's. */
 typedef struct Frame { const Decl *fn; Loc call; struct Frame *up; } Frame;
+
+/* A const being computed. */
+typedef struct Constant { const Decl *decl; struct Constant *up; } Constant;
 
 struct Model {
     Arena               mem;
@@ -62,6 +68,7 @@ typedef struct Build {
     bool    training;
     Scope  *scope;
     Frame  *frame;
+    Constant *constant;
     int     depth;
     /* while an initial value is computed */
     int     init_slot;        /* -1: no */
@@ -102,15 +109,30 @@ bool  build_truth(Build *b, const Expr *e, bool *out);                /* a truth
 Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg);
 Value build_number_op(Build *b, const Expr *e, const char *op, const Value *a, const Value *c);
 bool  build_builtin(Build *b, const Expr *e, Value *out);             /* false: no builtin has this name */
+bool  is_builtin_op(Op op);                                           /* it may be called by its name */
+void  find_labels(const Expr *e);                                     /* turns argument names of no builtin into labels */
 const char *const *builtin_names(int *n);
 Value build_call(Build *b, const Expr *e);
 Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix);
-bool  build_body(Build *b, const Ast *a);                             /* false after a mistake */
+/* false after a mistake, and then all other mistakes are reported too */
+bool  build_body(Build *b, const Ast *a);
 bool  build_type(Build *b, const TypeExpr *t, Type *out);             /* all its dims are known */
 bool  bind_type(Build *b, const TypeExpr *t, const Value *v, Loc at, const char *who);   /* binds its dims' names */
+bool  bind_argument(Build *b, const Decl *d, const Param *p, Value *v, Loc at);       /* and sets its name */
+void  build_note_decl(Build *b, const Decl *d);                       /* "`linear` is declared here" */
+const char *near_callable(Build *b, const char *name);
 bool  owns_slots(const Model *md, const Decl *d, int depth);
 
-/* entries (build_train.c) */
+/* the train block: who is meant (build_data.c), settings (build_settings.c), entries (build_train.c) */
+const Decl *train_decl(const Model *md);
+const Decl *model_decl(const Model *md);                              /* the train block's, or the first; NULL: none */
+const Decl *wanted_decl(Build *b, DeclKind kind, const char *word, const char *name, Loc loc);
+bool  read_fields(Build *b, const Decl *data);                        /* the fields' names in scope, as nodes */
+const Ast *find_setting(const Decl *train, const char *name);
+bool  is_train_setting(const char *name);
+bool  build_settings(Build *b, const Decl *train);
+/* The optimizer of the train block, and its settings by parameter; NULL after a mistake. */
+const Decl *build_optimizer(Build *b, const Decl *train, const Expr **call, Value **setting);
 bool  build_entry(Build *b, EntryKind e, int64_t batch);
 
 const char *prelude_name(int i);      /* of the i-th built-in file, NULL behind the last (prelude.c, made by embed.sh) */

@@ -12,6 +12,7 @@ static bool declare(Build *b, const Ast *a, const char *name)
     for (int i = 0; i < b->ndeclared; i++)
         if (!strcmp(b->declared[i], name)) {
             build_error(b, a->loc, "`%s` is declared twice", name);
+            build_note(b, b->m->slot[module_slot(b->m, name)].loc, "first here");
             return false;
         }
     arena_push(&b->md->mem, b->declared, b->ndeclared, b->cdeclared);
@@ -45,7 +46,7 @@ static bool initial_value(Build *b, const Ast *a, int slot)
     return v.kind != VAL_NONE;
 }
 
-static bool build_slot(Build *b, const Ast *a)
+static bool add_slot(Build *b, const Ast *a)
 {
     const char *name = arena_printf(&b->md->mem, "%s%s", b->scope->prefix, a->name);
     SlotKind kind = a->kind == AST_PARAM ? SLOT_param : b->scope->is_optimizer ? SLOT_optim : SLOT_state;
@@ -58,6 +59,11 @@ static bool build_slot(Build *b, const Ast *a)
     }
     if (!build_type(b, &a->type, &t) || !declare(b, a, name))
         return false;
+    if (slot >= 0 && b->m->slot[slot].kind != kind) {
+        build_error(b, a->loc, "`%s` is the name of a %s already", name, slot_kind_name[b->m->slot[slot].kind]);
+        build_note(b, b->m->slot[slot].loc, "declared here");
+        return false;
+    }
     if (slot >= 0 && !ty_equal(&b->m->slot[slot].type, &t)) {
         build_error(b, a->loc, "`%s` is %s here and %s in another entry", name, ty_str_in(b->m, &t),
                     ty_str_in(b->m, &b->m->slot[slot].type));
@@ -69,12 +75,21 @@ static bool build_slot(Build *b, const Ast *a)
     }
     if (slot < 0)
         slot = module_add_slot(b->m, name, kind, t, a->loc);
-    if (b->init && !initial_value(b, a, slot))
-        return false;
-    Name *n = scope_set(b, a->name, value_node(b, graph_read(b->g, a->loc, slot), a->loc));
+    bool ok = !b->init || initial_value(b, a, slot);
 
-    n->slot = slot;
-    return true;
+    scope_set(b, a->name, value_node(b, graph_read(b->g, a->loc, slot), a->loc))->slot = slot;
+    return ok;
+}
+
+static bool build_slot(Build *b, const Ast *a)
+{
+    Name *n = scope_find(b->scope, a->name);
+
+    if (add_slot(b, a))
+        return true;
+    if (!n)
+        scope_set(b, a->name, (Value){ .loc = a->loc });
+    return false;
 }
 
 /* x' = value: what the slot holds after the step */
@@ -83,7 +98,13 @@ static bool build_next(Build *b, const Ast *a)
     Name *n = scope_find(b->scope, a->name);
     Value v;
 
+    if (n && !n->value.kind) {
+        build_value(b, a->value);
+        return false;
+    }
     if (!n || n->slot < 0) {
+        if (!n && b->scope->unsure)
+            return false;
         build_error(b, a->loc, "`%s'` is the next value of a parameter or state, and `%s` is none", a->name, a->name);
         return false;
     }
@@ -93,10 +114,11 @@ static bool build_next(Build *b, const Ast *a)
         return false;
     }
     v = build_value(b, a->value);
-    if (!v.kind)
-        return false;
+    n = scope_find(b->scope, a->name);
     const Type *t = &b->m->slot[n->slot].type;
 
+    n->has_next = true;
+    n->next = (Value){ .loc = a->loc };
     if (v.kind == VAL_NUMBER || v.step_scalar)
         v = build_node_of(b, a->value->loc, &v, t);
     if (v.kind != VAL_NODE || !ty_equal(value_type(b, &v), t)) {
@@ -104,8 +126,6 @@ static bool build_next(Build *b, const Ast *a)
             build_error(b, a->value->loc, "`%s` is %s, its next value is %s", a->name, ty_str_in(b->m, t), build_describe(b, &v));
         return false;
     }
-    n = scope_find(b->scope, a->name);
-    n->has_next = true;
     n->next = v;
     n->next.loc = a->loc;
     graph_write(b->g, a->loc, n->slot, v.ref);
@@ -119,14 +139,47 @@ static bool build_assign(Build *b, const Ast *a)
     Value v = build_value(b, a->value);
     Name *n = scope_find(b->scope, a->name);
 
-    if (!v.kind)
-        return false;
     if (n && n->slot >= 0) {
         build_error(b, a->loc, "`%s` is a parameter or state: it changes at the end of the step, by `%s' = ...`", a->name, a->name);
         return false;
     }
     v.loc = a->loc;
     scope_set(b, a->name, v);
+    return v.kind != VAL_NONE;
+}
+
+/* What a statement would have named, had it no mistake: users of these names have nothing new to say. */
+static void poison_body(Build *b, const Ast *a)
+{
+    for (; a; a = a->next) {
+        Name *n = a->kind == AST_NEXT ? scope_find(b->scope, a->name) : NULL;
+
+        if (a->kind == AST_ASSIGN || a->kind == AST_PARAM || a->kind == AST_STATE)
+            scope_set(b, a->name, (Value){ .loc = a->loc });
+        if (n && !n->has_next) {
+            n->has_next = true;
+            n->next = (Value){ .loc = a->loc };
+        }
+        poison_body(b, a->body);
+        poison_body(b, a->other);
+        b->scope->returned |= a->kind == AST_RETURN;
+    }
+}
+
+static bool loop_fits(Build *b, const Ast *a, int64_t from, int64_t to)
+{
+    int64_t steps;
+
+    if (b->m->dim_name && (to % b->m->dim_probe == 0) && to) {
+        Value n = value_int(to);
+
+        build_error(b, a->limit->loc, "a loop is written out, and how large %s is, is the caller's choice", build_describe(b, &n));
+        return false;
+    }
+    if (to > from && (__builtin_sub_overflow(to, from, &steps) || steps > UNROLL_LIMIT)) {
+        build_error(b, a->limit->loc, "a loop is written out, and this one has more than %d steps", UNROLL_LIMIT);
+        return false;
+    }
     return true;
 }
 
@@ -134,13 +187,9 @@ static bool build_for(Build *b, const Ast *a)
 {
     int64_t from, to;
 
-    if (!build_int(b, a->value, "a loop's start", &from) || !build_int(b, a->limit, "a loop's limit", &to))
-        return false;
-    if (to - from > UNROLL_LIMIT) {
-        Value n = value_int(to - from);
-
-        build_error(b, a->limit->loc, "a loop is written out, and %s steps are too many (at most %d)", build_describe(b, &n),
-                    UNROLL_LIMIT);
+    if (!build_int(b, a->value, "a loop's start", &from) || !build_int(b, a->limit, "a loop's limit", &to)
+        || !loop_fits(b, a, from, to)) {
+        poison_body(b, a->body);
         return false;
     }
     for (int64_t i = from; i < to; i++) {
@@ -155,24 +204,26 @@ static bool build_if(Build *b, const Ast *a)
 {
     bool yes;
 
-    return build_truth(b, a->value, &yes) && build_body(b, yes ? a->body : a->other);
+    if (build_truth(b, a->value, &yes))
+        return build_body(b, yes ? a->body : a->other);
+    poison_body(b, a->body);
+    poison_body(b, a->other);
+    return false;
 }
 
 static bool build_return(Build *b, const Ast *a)
 {
     Value v = build_value(b, a->value);
 
-    if (!v.kind)
-        return false;
     v.loc = a->value->loc;
     b->scope->result = v;
     b->scope->returned = true;
-    return true;
+    return v.kind != VAL_NONE;
 }
 
 static bool misplaced(Build *b, const Ast *a, const char *what)
 {
-    build_error(b, a->loc, "%s stands in a train block", what);
+    build_error(b, a->loc, "%s stands in a train block, outside of `if` and `for`", what);
     return false;
 }
 
@@ -193,11 +244,12 @@ static bool build_statement(Build *b, const Ast *a)
     return false;
 }
 
-/* A mistake in one statement leaves its name unknown; what follows would only repeat it. */
+/* A mistake leaves the statement's name without a value, which says nothing where it is used. */
 bool build_body(Build *b, const Ast *a)
 {
+    bool ok = true;
+
     for (; a && !b->scope->returned; a = a->next)
-        if (!build_statement(b, a))
-            return false;
-    return true;
+        ok &= build_statement(b, a);
+    return ok;
 }

@@ -66,7 +66,7 @@ static bool one_axis(Build *b, const Expr *e, int rank, int64_t *axis)
     if (!build_int(b, e, "an axis", axis))
         return false;
     if (*axis < -rank || *axis >= rank) {
-        build_error(b, e->loc, "axis %lld of a tensor that has %d", (long long)*axis, rank);
+        build_error(b, e->loc, "there is no axis %lld in a tensor of %d", (long long)*axis, rank);
         return false;
     }
     *axis += *axis < 0 ? rank : 0;
@@ -424,6 +424,7 @@ static Value cast(Build *b, const Expr *e, Dtype d)
 static Value point(Build *b, const Expr *e, Op op)
 {
     Value arg[3];
+    bool ok = true;
 
     for (int i = 0; i < e->narg; i++)
         if (e->argname && e->argname[i])
@@ -431,14 +432,15 @@ static Value point(Build *b, const Expr *e, Op op)
     if (e->narg != op_info[op].narg)
         return build_error(b, e->loc, "%s wants %d argument%s, got %d", e->name, op_info[op].narg,
                            op_info[op].narg == 1 ? "" : "s", e->narg);
-    for (int i = 0; i < e->narg; i++)
-        if (!(arg[i] = build_value(b, e->arg[i])).kind)
-            return arg[i];
-    return build_point(b, e, op, e->narg, arg);
+    for (int i = 0; i < e->narg; i++) {
+        arg[i] = build_value(b, e->arg[i]);
+        ok &= arg[i].kind != VAL_NONE;
+    }
+    return ok ? build_point(b, e, op, e->narg, arg) : (Value){ 0 };
 }
 
 /* sigmoid(fc1: linear(x, 50)): what no builtin takes as a parameter labels the call behind it */
-static void find_labels(const Expr *e)
+void find_labels(const Expr *e)
 {
     static const char *const parameter[] = { "x", "axis", "keep", "shape", "axes", "classes" };
 
@@ -453,6 +455,8 @@ static void find_labels(const Expr *e)
         e->argname[i] = NULL;
     }
 }
+
+bool is_builtin_op(Op op) { return op_info[op].cls == CLASS_POINT && op_info[op].attr == ATTR_NONE; }
 
 bool build_builtin(Build *b, const Expr *e, Value *out)
 {
@@ -474,7 +478,7 @@ bool build_builtin(Build *b, const Expr *e, Value *out)
             *out = builtins[i].make(b, e, builtins[i].op);
             return true;
         }
-    if (op_parse(e->name, &op) && op_info[op].cls == CLASS_POINT && op_info[op].attr == ATTR_NONE) {
+    if (op_parse(e->name, &op) && is_builtin_op(op)) {
         *out = point(b, e, op);
         return true;
     }

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { CALL_DEPTH = 64 };
+
 /* ---- types ---- */
 
 static bool run_into(const Value *run, int64_t *dim, int *rank)
@@ -29,7 +31,10 @@ static bool type_dtype(Build *b, const TypeExpr *t, Dtype *d)
         return true;
     }
     near = diag_near(t->name, names, 6);
-    build_error(b, t->loc, near ? "unknown dtype `%s`; did you mean `%s`?" : "unknown dtype `%s`", t->name, near);
+    Loc at = t->loc;
+
+    at.len = (uint16_t)strlen(t->name);
+    build_error(b, at, near ? "unknown type `%s`; did you mean `%s`?" : "unknown type `%s`", t->name, near);
     return false;
 }
 
@@ -54,8 +59,13 @@ bool build_type(Build *b, const TypeExpr *t, Type *out)
         }
         out->rank++;
     }
+    for (int i = 0; i < out->rank; i++)
+        if (out->dim[i] < 1) {
+            build_error(b, t->loc, "%s: an axis has at least size 1", ty_str_in(b->m, out));
+            return false;
+        }
     if (!ty_valid(out)) {
-        build_error(b, t->loc, "%s: an axis is below 1, or the tensor is larger than any memory", ty_str_in(b->m, out));
+        build_error(b, t->loc, "%s is larger than any memory", ty_str_in(b->m, out));
         return false;
     }
     return true;
@@ -81,7 +91,7 @@ static bool unfit(Build *b, const TypeExpr *t, const Value *v, Loc at, const cha
         s = arena_printf(&b->md->mem, "%s%s%s", s, i ? ", " : "[", dim);
     }
     build_error(b, at, "%s wants %s%s, got %s%s", who, s, t->ndim ? "]" : "", build_describe(b, v), detail);
-    build_note(b, t->loc.file >= b->md->user ? t->loc : (Loc){ 0 }, "declared here");
+    build_note(b, t->loc, "declared here");
     return false;
 }
 
@@ -100,11 +110,25 @@ static bool bind_dim(Build *b, const Expr *e, int64_t size, const char **detail)
         return false;
     if (want == size)
         return true;
-    Value w = value_int(want);
+    Value w = value_int(want), s = value_int(size);
 
-    if (e->kind == EXPR_NAME)
-        *detail = arena_printf(&b->md->mem, " where %s is %s", e->name, build_describe(b, &w));
+    *detail = !strcmp(e->name, build_describe(b, &w))
+                  ? arena_printf(&b->md->mem, ": %s is not %s", build_describe(b, &s), e->name)
+                  : arena_printf(&b->md->mem, ": %s is %s here, not %s", e->kind == EXPR_NAME ? e->name : "the size",
+                                 build_describe(b, &w), build_describe(b, &s));
     return false;
+}
+
+static const char *run_text(Build *b, const Value *run)
+{
+    const char *s = "[";
+
+    for (int i = 0; run->kind == VAL_RUN && i < run->nrun; i++) {
+        Value v = value_int(run->run[i]);
+
+        s = arena_printf(&b->md->mem, "%s%s%s", s, i ? ", " : "", build_describe(b, &v));
+    }
+    return arena_printf(&b->md->mem, "%s]", s);
 }
 
 static bool bind_run(Build *b, const char *name, const int64_t *dim, int n, const char **detail)
@@ -119,7 +143,7 @@ static bool bind_run(Build *b, const char *name, const int64_t *dim, int n, cons
     }
     if (known->value.kind == VAL_RUN && known->value.nrun == n && !memcmp(known->value.run, dim, (size_t)n * sizeof *dim))
         return true;
-    *detail = arena_printf(&b->md->mem, " where %s is another shape", name);
+    *detail = arena_printf(&b->md->mem, ": %s... is %s here", name, run_text(b, &known->value));
     return false;
 }
 
@@ -185,7 +209,7 @@ static bool setting_fits(const TypeExpr *t, const Value *v)
     return v->kind == VAL_TEXT;
 }
 
-static bool bind_argument(Build *b, const Decl *d, const Param *p, Value *v, Loc at)
+bool bind_argument(Build *b, const Decl *d, const Param *p, Value *v, Loc at)
 {
     const char *who = arena_printf(&b->md->mem, "%s: `%s`", d->name, p->name);
 
@@ -241,16 +265,18 @@ static bool match_arguments(Build *b, const Decl *d, const Expr *call, const Exp
             near = diag_near(name, names, d->nparam);
             build_error(b, call->argname_loc[i], near ? "%s has no parameter `%s`; did you mean `%s`?"
                                                       : "%s has no parameter `%s`", d->name, name, near);
-            build_note(b, d->loc.file >= b->md->user ? d->loc : (Loc){ 0 }, "`%s` is declared here", d->name);
+            build_note_decl(b, d);
             return false;
         }
         if (!name)
             at = next++;
         if (at >= d->nparam || given[at]) {
-            build_error(b, call->arg[i]->loc, at >= d->nparam ? "%s takes %d argument%s, this is one more"
-                                                              : "%s: an argument is given twice",
-                        d->name, d->nparam, d->nparam == 1 ? "" : "s");
-            build_note(b, d->loc.file >= b->md->user ? d->loc : (Loc){ 0 }, "`%s` is declared here", d->name);
+            if (at >= d->nparam)
+                build_error(b, call->arg[i]->loc, "%s takes %d argument%s, this is one more", d->name, d->nparam,
+                            d->nparam == 1 ? "" : "s");
+            else
+                build_error(b, call->arg[i]->loc, "%s: `%s` is given twice", d->name, d->param[at].name);
+            build_note_decl(b, d);
             return false;
         }
         given[at] = call->arg[i];
@@ -306,12 +332,13 @@ static bool use_label(Build *b, const Expr *e, const char *label)
     Scope *s = b->scope;
 
     for (int i = 0; i < s->nlabel; i++)
-        if (!strcmp(s->label[i], label)) {
+        if (!strcmp(s->label[i].name, label)) {
             build_error(b, e->loc, "label `%s` is used twice", label);
+            build_note(b, s->label[i].loc, "first here");
             return false;
         }
     arena_push(&b->md->mem, s->label, s->nlabel, s->clabel);
-    s->label[s->nlabel++] = label;
+    s->label[s->nlabel++] = (struct Label){ label, e->loc };
     return true;
 }
 
@@ -354,23 +381,25 @@ static Value input_scalar(Build *b, const Param *p, const Value *v)
 
 static bool fill_scope(Build *b, const Decl *d, const Expr *call, const Value *arg, const Loc *place)
 {
+    bool ok = true;
+
+    b->scope->unsure = true;      /* a size that an argument did not bind is no new mistake */
     for (int i = 0; i < d->nparam; i++) {
         const Param *p = &d->param[i];
         Value v = arg[i];
 
         if (!v.kind && !p->init) {
-            build_error(b, call->loc, "%s wants %d argument%s: `%s` is missing", d->name, d->nparam, d->nparam == 1 ? "" : "s",
-                        p->name);
-            build_note(b, d->loc.file >= b->md->user ? d->loc : (Loc){ 0 }, "`%s` is declared here", d->name);
+            build_error(b, call->name_loc, "%s: `%s` is missing", d->name, p->name);
+            build_note_decl(b, d);
             return false;
         }
-        if (!v.kind && !(v = default_value(b, p)).kind)
-            return false;
-        v = input_scalar(b, p, &v);
-        if (!bind_argument(b, d, p, &v, place[i].line ? place[i] : call->loc))
-            return false;
+        if (!v.kind)
+            v = default_value(b, p);
+        if (v.kind)
+            v = input_scalar(b, p, &v);
+        ok &= v.kind && bind_argument(b, d, p, &v, place[i].line ? place[i] : call->loc);
     }
-    return true;
+    return ok;
 }
 
 static Value check_result(Build *b, const Decl *d, Value v, Loc at)
@@ -378,7 +407,7 @@ static Value check_result(Build *b, const Decl *d, Value v, Loc at)
     Type want;
 
     if (!b->scope->returned)
-        return d->kind == DECL_OPTIMIZER ? value_truth(true) : build_error(b, d->loc, "`%s` returns nothing", d->name);
+        return d->kind == DECL_OPTIMIZER ? value_truth(true) : build_error(b, d->loc, "`%s` has no `return`", d->name);
     if (!d->result.name || !strcmp(d->result.name, "tensor") || !v.kind)
         return v;
     if (!build_type(b, &d->result, &want))
@@ -389,7 +418,7 @@ static Value check_result(Build *b, const Decl *d, Value v, Loc at)
         return v;
     if (v.kind) {
         build_error(b, v.loc, "`%s` returns %s, but says %s", d->name, build_describe(b, &v), ty_str_in(b->m, &want));
-        build_note(b, d->result.loc.file >= b->md->user ? d->result.loc : (Loc){ 0 }, "declared here");
+        build_note(b, d->result.loc, "declared here");
     }
     return (Value){ 0 };
 }
@@ -401,8 +430,11 @@ Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg
     Loc *place = arena_array(&b->md->mem, Loc, d->nparam + 1);
     Value v = { 0 };
 
-    if (b->depth >= 64)
-        return build_error(b, at, "`%s` calls itself, or calls are nested more than 64 deep", d->name);
+    for (const Frame *f = b->frame; f; f = f->up)
+        if (f->fn == d)
+            return build_error(b, at, "`%s` calls itself, and calls are unfolded before anything runs", d->name);
+    if (b->depth >= CALL_DEPTH)
+        return build_error(b, at, "calls are nested more than %d deep", CALL_DEPTH);
     for (int i = 0; i < d->nparam; i++)
         place[i] = arg[i].kind ? arg[i].loc : at;
     b->depth++;
@@ -410,6 +442,7 @@ Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg
     /* arguments are the caller's business, the body is the function's */
     if (fill_scope(b, d, call, arg, place)) {
         b->frame = &frame;
+        own.unsure = false;
         if (build_body(b, d->body))
             v = check_result(b, d, own.result, at);
         b->frame = frame.up;
@@ -420,34 +453,30 @@ Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg
     return v;
 }
 
+/* The arguments' own mistakes are reported as well. */
+static Value unknown_function(Build *b, const Expr *e)
+{
+    const char *near = near_callable(b, e->name);
+
+    build_error(b, e->name_loc, near ? "unknown function `%s`; did you mean `%s`?" : "unknown function `%s`", e->name, near);
+    find_labels(e);
+    for (int i = 0; i < e->narg; i++)
+        build_value(b, e->arg[i]);
+    return (Value){ 0 };
+}
+
 Value build_call(Build *b, const Expr *e)
 {
     const Decl *d = find_decl(b->md, e->name);
     const Expr **given;
     const char *prefix;
     Value *arg, v;
+    bool ok = true;
 
     if (!d || (d->kind != DECL_FN && d->kind != DECL_MODEL)) {
         if (build_builtin(b, e, &v))
             return v;
-        if (d)
-            return build_error(b, e->name_loc, "`%s` can't be called here", e->name);
-        const char **names = NULL, *near;
-        int n = 0, cap = 0, nb;
-        const char *const *builtin = builtin_names(&nb);
-
-        for (const Decl *x = b->md->decl; x; x = x->next)
-            if (x->kind == DECL_FN) {
-                arena_push(&b->md->mem, names, n, cap);
-                names[n++] = x->name;
-            }
-        for (int i = 0; i < nb; i++) {
-            arena_push(&b->md->mem, names, n, cap);
-            names[n++] = builtin[i];
-        }
-        near = diag_near(e->name, names, n);
-        return near ? build_error(b, e->name_loc, "unknown function `%s`; did you mean `%s`?", e->name, near)
-                    : build_error(b, e->name_loc, "unknown function `%s`", e->name);
+        return d ? build_error(b, e->name_loc, "`%s` can't be called here", e->name) : unknown_function(b, e);
     }
     given = arena_array(&b->md->mem, const Expr *, d->nparam + 1);
     arg = arena_array(&b->md->mem, Value, d->nparam + 1);
@@ -456,9 +485,8 @@ Value build_call(Build *b, const Expr *e)
     for (int i = 0; i < d->nparam; i++)
         if (given[i]) {
             arg[i] = build_value(b, given[i]);
-            if (!arg[i].kind)
-                return (Value){ 0 };
+            ok &= arg[i].kind != VAL_NONE;
             arg[i].loc = given[i]->loc;
         }
-    return build_instance(b, d, e, arg, e->loc, prefix);
+    return ok ? build_instance(b, d, e, arg, e->loc, prefix) : (Value){ 0 };
 }

@@ -38,8 +38,8 @@ static Value divide(Build *b, const Expr *e, const Value *x, const Value *y)
 {
     if (y->number == 0)
         return build_error(b, e->loc, "division by zero");
-    if (!x->is_int || !y->is_int)
-        return value_float(x->number / y->number);
+    if (!x->is_int || !y->is_int || y->integer == -1)
+        return y->is_int && x->is_int ? whole_op(b, e, "sub", 0, x->integer) : value_float(x->number / y->number);
     if (x->integer % y->integer)      /* a fraction of two whole numbers: a float, and no dimension any more */
         return value_float(x->number / y->number);
     return value_int(x->integer / y->integer);
@@ -171,7 +171,7 @@ static Value known_point(Build *b, const Expr *e, Op op, const Value *a)
     if (a->is_truth)
         return build_error(b, e->loc, "%s: wants a number, got %s", op_info[op].name, build_describe(b, a));
     switch (op) {
-    case OP_neg:     return a->is_int ? value_int(-a->integer) : value_float(-x);
+    case OP_neg:     return a->is_int ? whole_op(b, e, "sub", 0, a->integer) : value_float(-x);
     case OP_exp:     return value_float(exp(x));
     case OP_log:     return value_float(log(x));
     case OP_sqrt:    return value_float(sqrt(x));
@@ -179,8 +179,8 @@ static Value known_point(Build *b, const Expr *e, Op op, const Value *a)
     case OP_sigmoid: return value_float(1 / (1 + exp(-x)));
     case OP_sin:     return value_float(sin(x));
     case OP_cos:     return value_float(cos(x));
-    case OP_floor:   return value_int((int64_t)floor(x));
-    case OP_abs:     return a->is_int ? value_int(a->integer < 0 ? -a->integer : a->integer) : value_float(fabs(x));
+    case OP_floor:   return fabs(x) < 0x1p53 ? value_int((int64_t)floor(x)) : value_float(floor(x));
+    case OP_abs:     return a->is_int && a->integer < 0 ? whole_op(b, e, "sub", 0, a->integer) : a->is_int ? *a : value_float(fabs(x));
     case OP_relu:    return x > 0 ? *a : value_int(0);
     default:         return *a;
     }
@@ -291,31 +291,59 @@ static Value unary(Build *b, const Expr *e)
 
 /* ---- names ---- */
 
-static const char *near_name(Build *b, const char *name)
+/* What can be called: functions, models, builtins, operations. */
+static const char **callables(Build *b, int *n, int *cap)
 {
     const char **list = NULL;
-    int n = 0, cap = 0, nb;
+    int nb;
     const char *const *builtin = builtin_names(&nb);
+
+    for (const Decl *d = b->md->decl; d; d = d->next)
+        if (d->kind == DECL_FN || d->kind == DECL_MODEL) {
+            arena_push(&b->md->mem, list, *n, *cap);
+            list[(*n)++] = d->name;
+        }
+    for (int i = 0; i < nb + NOP; i++)
+        if (i < nb || is_builtin_op((Op)(i - nb))) {
+            arena_push(&b->md->mem, list, *n, *cap);
+            list[(*n)++] = i < nb ? builtin[i] : op_info[i - nb].name;
+        }
+    return list;
+}
+
+const char *near_callable(Build *b, const char *name)
+{
+    int n = 0, cap = 0;
+    const char **list = callables(b, &n, &cap);
+
+    return diag_near(name, list, n);
+}
+
+static const char *near_name(Build *b, const char *name)
+{
+    static const char *const words[] = { "training", "step", "steps", "epoch", "true", "false", "all", "pi" };
+    const char **list = NULL, *near;
+    int n = 0, cap = 0;
 
     for (int i = 0; i < b->scope->n; i++) {
         arena_push(&b->md->mem, list, n, cap);
         list[n++] = b->scope->name[i].name;
     }
-    for (const Decl *d = b->md->decl; d; d = d->next) {
-        arena_push(&b->md->mem, list, n, cap);
-        list[n++] = d->name;
-    }
-    for (int i = 0; i < nb + NOP; i++) {
-        arena_push(&b->md->mem, list, n, cap);
-        list[n++] = i < nb ? builtin[i] : op_info[i - nb].name;
-    }
-    return diag_near(name, list, n);
+    for (const Decl *d = b->md->decl; d; d = d->next)
+        if (d->kind == DECL_CONST) {
+            arena_push(&b->md->mem, list, n, cap);
+            list[n++] = d->name;
+        }
+    if ((near = diag_near(name, list, n)) || (near = diag_near(name, words, sizeof words / sizeof *words)))
+        return near;
+    return near_callable(b, name);
 }
 
 static Value constant(Build *b, const Decl *d)
 {
     const FrontOptions *o = b->md->options;
     Scope *outer = b->scope, own = { .prefix = "" };
+    Constant own_constant = { d, b->constant };
     Value v;
 
     for (int i = 0; o && i < o->ndefine; i++)
@@ -324,18 +352,28 @@ static Value constant(Build *b, const Decl *d)
 
             return x == floor(x) && fabs(x) < 0x1p53 ? value_int((int64_t)x) : value_float(x);
         }
-    if (++b->depth > EXPR_DEPTH) {
-        b->depth--;
-        return build_error(b, d->loc, "constant `%s` depends on itself", d->name);
-    }
+    for (const Constant *c = b->constant; c; c = c->up)
+        if (c->decl == d)
+            return build_error(b, d->loc, "constant `%s` depends on itself", d->name);
+    b->constant = &own_constant;
     b->scope = &own;
     v = build_value(b, d->value);
     b->scope = outer;
-    b->depth--;
+    b->constant = own_constant.up;
     if (v.kind == VAL_NODE)
         return build_error(b, d->value->loc, "a constant is known before anything runs");
     v.loc = d->loc;
     return v;
+}
+
+/* A node belongs to one graph; initial values and optimizers have their own. */
+static Value usable(Build *b, const Expr *e, const Value *v)
+{
+    if (v->kind != VAL_NODE || v->graph == b->g)
+        return *v;
+    if (b->init_slot >= 0)
+        return build_error(b, e->loc, "an initial value is computed before there are data: `%s` has no value then", e->name);
+    return build_error(b, e->loc, "`%s` is computed elsewhere in the step: write its expression here", e->name);
 }
 
 static Value name_value(Build *b, const Expr *e)
@@ -345,7 +383,7 @@ static Value name_value(Build *b, const Expr *e)
     const char *near;
 
     if (n)
-        return n->value;
+        return usable(b, e, &n->value);
     if (!strcmp(e->name, "true") || !strcmp(e->name, "false"))
         return value_truth(e->name[0] == 't');
     if (!strcmp(e->name, "all"))
@@ -368,6 +406,8 @@ static Value name_value(Build *b, const Expr *e)
             return build_call(b, e);
         return build_error(b, e->loc, "`%s` is a function: call it as `%s(...)`", e->name, e->name);
     }
+    if (b->scope->unsure)
+        return (Value){ 0 };
     near = near_name(b, e->name);
     return near ? build_error(b, e->loc, "unknown name `%s`; did you mean `%s`?", e->name, near)
                 : build_error(b, e->loc, "unknown name `%s`", e->name);
@@ -377,11 +417,13 @@ static Value next_value(Build *b, const Expr *e)
 {
     Name *n = scope_find(b->scope, e->name);
 
+    if (n ? !n->value.kind : b->scope->unsure)
+        return (Value){ 0 };
     if (!n || n->slot < 0)
         return build_error(b, e->loc, "`%s'` is the next value of a parameter or state, and `%s` is none", e->name, e->name);
     if (!n->has_next)
         return build_error(b, e->loc, "`%s'` is used before it is given", e->name);
-    return n->next;
+    return usable(b, e, &n->next);
 }
 
 /* ---- all ---- */

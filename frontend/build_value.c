@@ -1,7 +1,7 @@
 /* build_value.c - values, how two of them meet, and messages about them. */
 #include "frontend/build.h"
 
-#include <math.h>
+#include <assert.h>
 #include <string.h>
 
 /* ---- messages ---- */
@@ -19,6 +19,27 @@ static Loc user_place(Build *b, Loc at, const Decl **inside, Loc *there)
     return at;
 }
 
+static bool is_at(Loc a, Loc c) { return a.file == c.file && a.line == c.line && a.col == c.col; }
+
+/* How the user's text got to the place.  A model has a signature of its own, so its caller is no part of the story. */
+static void note_callers(Build *b, Loc place)
+{
+    int shown = 0;
+
+    for (Frame *f = b->frame; f && shown < 3; f = f->up) {
+        if (f->call.file < b->md->user || !f->call.line || f->fn->kind == DECL_MODEL || is_at(f->call, place)
+            || f->fn->loc.file < b->md->user)
+            continue;
+        diag_note(&b->md->diag, f->call, "`%s` is called here", f->fn->name);
+        shown++;
+    }
+}
+
+void build_note_decl(Build *b, const Decl *d)
+{
+    build_note(b, d->loc, "`%s` is declared here", d->name);
+}
+
 Value build_error(Build *b, Loc at, const char *fmt, ...)
 {
     const Decl *inside;
@@ -33,9 +54,7 @@ Value build_error(Build *b, Loc at, const char *fmt, ...)
         return (Value){ 0 };
     if (inside && there.line)
         diag_note(&b->md->diag, there, "in `%s`, which this calls", inside->name);
-    for (Frame *f = b->frame; f && !inside; f = f->up)
-        if (f->call.line && f->call.file >= b->md->user && f->fn->kind != DECL_TRAIN)
-            diag_note(&b->md->diag, f->call, "`%s` is called here", f->fn->name);
+    note_callers(b, place);
     return (Value){ 0 };
 }
 
@@ -91,8 +110,7 @@ Value value_node(Build *b, Ref r, Loc loc)
 {
     if (!r.id)
         return (Value){ 0 };
-    (void)b;
-    return (Value){ .kind = VAL_NODE, .ref = r, .loc = loc };
+    return (Value){ .kind = VAL_NODE, .ref = r, .graph = b->g, .loc = loc };
 }
 
 bool value_known(const Value *v) { return v->kind == VAL_NUMBER; }
@@ -209,10 +227,31 @@ static void widen(Build *b, Loc at, Value *v, const Type *to)
 static bool mismatch(Build *b, Loc at, const char *what, const char *why, const Expr *ea, const Value *va, const Expr *eb,
                      const Value *vb)
 {
-    build_error(b, at, "cannot %s %s and %s: %s", what, build_describe(b, va), build_describe(b, vb), why);
+    build_error(b, at, "cannot %s %s %s %s: %s", what, build_describe(b, va), strcmp(what, "expand") ? "and" : "to",
+                build_describe(b, vb), why);
     build_note_value(b, ea, va);
     build_note_value(b, eb, vb);
     return false;
+}
+
+static const char *wider(Dtype a, Dtype c)
+{
+    return dt_is_float(a) ? dt_name(a) : dt_is_float(c) ? dt_name(c) : dt_name(a > c ? c : a);
+}
+
+static const char *shape_reason(const Type *a, const Type *c)
+{
+    bool ones = false;
+
+    for (int i = 1; i <= a->rank && i <= c->rank; i++) {
+        int64_t x = a->dim[a->rank - i], y = c->dim[c->rank - i];
+
+        if (x != y && x != 1 && y != 1)
+            return "the shapes differ, and neither is the other's end";
+        ones |= x != y;
+    }
+    assert(ones && "called on shapes that don't meet");
+    return "an axis of size 1 stretches only after `keep: true` or by expand(x, [...])";
 }
 
 static bool whole(Dtype d) { return dt_is_int(d); }
@@ -261,10 +300,11 @@ bool build_unify(Build *b, Loc at, const char *what, const Expr *ea, Value *va, 
     if (compare && whole(value_type(b, va)->dtype) && whole(value_type(b, vb)->dtype))
         common_int(b, at, va, vb);
     if (value_type(b, va)->dtype != value_type(b, vb)->dtype)
-        return mismatch(b, at, what, "their dtypes differ, and none is changed by itself", ea, va, eb, vb);
+        return mismatch(b, at, what, arena_printf(&b->md->mem, "their dtypes differ, and none is changed by itself: write %s(...)",
+                                                  wider(value_type(b, va)->dtype, value_type(b, vb)->dtype)), ea, va, eb, vb);
     to = joint_shape(value_type(b, va), va->kept, value_type(b, vb), vb->kept);
     if (to.rank < 0)
-        return mismatch(b, at, what, "the shapes differ, and neither is the other's end", ea, va, eb, vb);
+        return mismatch(b, at, what, shape_reason(value_type(b, va), value_type(b, vb)), ea, va, eb, vb);
     widen(b, at, va, &to);
     widen(b, at, vb, &to);
     return true;

@@ -19,6 +19,12 @@ static void check_names(Model *md)
                     diag_note(&md->diag, a->loc, "first here");
             }
         }
+    for (const Decl *d = md->decl; d; d = d->next)
+        for (int i = 1; i < d->nparam; i++)
+            for (int j = 0; j < i; j++)
+                if (!strcmp(d->param[i].name, d->param[j].name)
+                    && diag_error(&md->diag, d->param[i].loc, "`%s` is declared twice", d->param[i].name))
+                    diag_note(&md->diag, d->param[j].loc, "first here");
 }
 
 /* -D names a const of the user's file. */
@@ -158,9 +164,13 @@ const Module *model_check(Model *md)
     md->checked = m = new_module(md);
     m->dim_probe = PROBE;
     m->dim_name = "N";
-    for (int i = 0; i < 4 && ok; i++)
-        if (has_train(md) || step[i].entry == ENTRY_INFER || step[i].entry == ENTRY_INIT)
-            ok = build_one(md, m, step[i]);
+    if (!model_decl(md) && !has_train(md)) {
+        diag_error(&md->diag, (Loc){ .file = (uint16_t)md->user }, "the file has no model");
+        return NULL;
+    }
+    for (int i = 0; i < 4; i++)
+        if (has_train(md) ? step[i].entry != ENTRY_INFER || model_decl(md) : step[i].entry == ENTRY_INFER || step[i].entry == ENTRY_INIT)
+            ok &= build_one(md, m, step[i]);
     return ok && md->diag.nerror == 0 ? m : NULL;
 }
 

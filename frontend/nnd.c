@@ -419,7 +419,9 @@ static int cmd_dump(Options *o)
     if ((status = dump_stage(o, &s)))
         return status;
     if (!(status = job_open(&j, o))) {
-        if ((n = dump_entries(&j, want)) == 0)
+        if ((s.stage == STAGE_LLVM || s.stage == STAGE_ASM) && !j.compile.backend->needs_plan)
+            status = complain(o, EXIT_USAGE, "--after: the target %s makes no code", j.compile.backend->name);
+        else if ((n = dump_entries(&j, want)) == 0)
             status = complain(o, EXIT_MODEL, "%s has no entry %s", o->file, o->value[OPTION_entry].text);
         else if ((why = compile_dump(stdout, j.model, n, want, s, &j.compile, &o->mem)))
             status = complain_ours(o, why);

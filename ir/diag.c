@@ -223,7 +223,7 @@ const char *diag_near(const char *word, const char *const *name, int n)
         size_t m = strlen(name[i]);
         int d = m > WORD ? best : distance(word, (int)len, name[i], (int)m);
 
-        if (d < best && d < (int)(len > m ? len : m)) {
+        if (d < best && d < (int)(len < m ? len : m)) {
             best = d;
             near = name[i];
         }

@@ -44,7 +44,8 @@ int  diag_source(Diag *d, const char *name, const char *text, size_t len);   /* 
 bool diag_error(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void diag_note(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* diag_near - the nearest of n names to a misspelt one by Damerau distance, at most len/3+1 away; NULL if none. */
+/* diag_near - the nearest of n names to a misspelt one by Damerau distance, at most len/3+1 away and with
+ * something in common; NULL if none. */
 const char *diag_near(const char *word, const char *const *name, int n);
 
 /* Both in the file's own columns: from the start of a to the end of b (a alone if they are on different lines). */

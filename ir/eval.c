@@ -15,6 +15,12 @@
 
 /* ---- elements ---- */
 
+/* Conversions beyond int64 are undefined in C: the nearest there is, and 0 for nan. */
+static int64_t whole(double x)
+{
+    return x != x ? 0 : x >= 0x1p63 ? INT64_MAX : x < -0x1p63 ? INT64_MIN : (int64_t)x;
+}
+
 static bool is_wide(Dtype d, bool wide) { return d == DT_f64 || (d == DT_f32 && wide); }
 
 int64_t tensor_bytes(const Type *t, bool wide)
@@ -51,9 +57,9 @@ void tensor_set(Tensor *t, int64_t i, double x, bool wide)
             ((float *)t->data)[i] = (float)x;
         return;
     case DT_f64:  ((double *)t->data)[i] = x; return;
-    case DT_i32:  ((int32_t *)t->data)[i] = (int32_t)(uint32_t)(int64_t)x; return;
-    case DT_i64:  ((int64_t *)t->data)[i] = (int64_t)x; return;
-    case DT_u8:   ((uint8_t *)t->data)[i] = (uint8_t)(int64_t)x; return;
+    case DT_i32:  ((int32_t *)t->data)[i] = (int32_t)(uint32_t)whole(x); return;
+    case DT_i64:  ((int64_t *)t->data)[i] = whole(x); return;
+    case DT_u8:   ((uint8_t *)t->data)[i] = (uint8_t)whole(x); return;
     case DT_bool: ((uint8_t *)t->data)[i] = x != 0; return;
     case NDTYPE:  return;
     }
@@ -97,7 +103,7 @@ static double point_f64(Op op, double a, double b, double c)
 /* What the type rule lets in of integers; arithmetic wraps. */
 static double point_int(Op op, Dtype dtype, double a, double b, double c)
 {
-    uint64_t x = (uint64_t)(int64_t)a, y = (uint64_t)(int64_t)b, r;
+    uint64_t x = (uint64_t)whole(a), y = (uint64_t)whole(b), r;
 
     switch (op) {
     case OP_add: r = x + y; break;
@@ -128,9 +134,9 @@ double eval_cast(Dtype from, Dtype to, double x)
     switch (to) {
     case DT_f32:  return (float)x;
     case DT_f64:  return x;
-    case DT_i32:  return real ? saturate(x, INT32_MIN, INT32_MAX) : (double)(int32_t)(uint32_t)(int64_t)x;
-    case DT_i64:  return real ? saturate(x, -0x1p63, 0x1.fffffffffffffp62) : x;
-    case DT_u8:   return real ? saturate(x, 0, 255) : (double)(uint8_t)(int64_t)x;
+    case DT_i32:  return real ? saturate(x, INT32_MIN, INT32_MAX) : (double)(int32_t)(uint32_t)whole(x);
+    case DT_i64:  return real ? saturate(x, -0x1p63, 0x1p63) : x;
+    case DT_u8:   return real ? saturate(x, 0, 255) : (double)(uint8_t)whole(x);
     case DT_bool: return x != 0;
     case NDTYPE:  break;
     }
@@ -139,7 +145,7 @@ double eval_cast(Dtype from, Dtype to, double x)
 
 /* ---- nodes ---- */
 
-typedef struct Eval { const Graph *g; const EvalEnv *env; Tensor *value; } Eval;
+typedef struct Eval { const Graph *g; const EvalEnv *env; Arena *mem; Tensor *value; } Eval;
 
 static void strides(const Type *t, int64_t *stride)
 {
@@ -201,8 +207,8 @@ static void eval_reduce(Eval *e, const Node *nd, Tensor *out)
     const Tensor *a = &e->value[nd->arg[0].id];
     bool wide = e->env->wide, arg = nd->op == OP_argmax || nd->op == OP_argmin;
     int64_t index[MAX_RANK] = { 0 }, to[MAX_RANK], kept[MAX_RANK], off = 0, i = 0, n = ty_count(&nd->type);
-    double *acc = arena_array(&e->g->m->mem, double, n);
-    bool *begun = arena_array(&e->g->m->mem, bool, n);
+    double *acc = arena_array(e->mem, double, n);
+    bool *begun = arena_array(e->mem, bool, n);
 
     strides(&nd->type, kept);
     for (int d = 0, k = 0; d < a->type.rank; d++)
@@ -329,7 +335,7 @@ static void eval_node(Eval *e, const Node *nd, Tensor *out)
 void eval_graph(const Graph *g, const EvalEnv *env, Arena *mem, Tensor *value)
 {
     bool *want = arena_array(mem, bool, g->nnode);
-    Eval e = { g, env, value };
+    Eval e = { g, env, mem, value };
 
     for (int i = 0; i < g->nwrite; i++)
         want[g->write[i].value.id] = true;

@@ -50,9 +50,13 @@ static bool expect_close(Reader *r, const char *close, Loc open, const char *ope
 
     if (lex_take(r->lx, close))
         return true;
+    if (t.kind == TOK_BAD)
+        return false;
     if (t.kind == TOK_END || t.kind == TOK_NEWLINE || (t.kind == TOK_PUNCT && strchr(")]}{", t.text[0])))
         diag_error(r->d, open, "this `%s` is never closed", open_text);
-    else
+    else if (t.first && diag_error(r->d, open, "this `%s` is never closed", open_text))
+        diag_note(r->d, t.loc, "expected `,` or `%s` before this", close);
+    else if (!t.first)
         unexpected(r, close[0] == ')' ? "`,` or `)`" : "`,` or `]`");
     return false;
 }
@@ -99,6 +103,10 @@ static bool read_args(Reader *r, Expr *e, const char *close, Loc open, const cha
 
         if (!a)
             return false;
+        if (named && a->kind == EXPR_NAME && lex_is(r->lx, "=")) {
+            diag_error(r->d, lex_peek(r->lx, 0).loc, "an argument's name is followed by `:`, as in `%s: ...`", a->name);
+            return false;
+        }
         if (e->narg == cap) {
             int c1 = cap, c2 = cap, c3 = cap;
 

@@ -39,6 +39,20 @@ Lexer *lex_new(Arena *mem, Diag *d, int source)
     return lx;
 }
 
+/* One mistake, one message: what a line's error leaves behind is no other mistake. */
+static void lex_error(Lexer *lx, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void lex_error(Lexer *lx, Loc at, const char *fmt, ...)
+{
+    va_list ap;
+
+    for (int i = lx->d->nseen; i-- > 0; )
+        if (lx->d->seen[i].file == at.file && lx->d->seen[i].line == at.line)
+            return;
+    va_start(ap, fmt);
+    diag_error(lx->d, at, "%s", arena_vprintf(lx->mem, fmt, ap));
+    va_end(ap);
+}
+
 static Loc loc_here(const Lexer *lx, const char *from)
 {
     size_t len = (size_t)(lx->p - from);
@@ -95,7 +109,7 @@ static Token lex_number(Lexer *lx)
     if (is_word(at(lx, 0)) && !lx->after_name_dot) {
         while (is_word(at(lx, 0)))
             lx->p++;
-        diag_error(lx->d, loc_here(lx, from), "a number ends before letters begin: %.*s", (int)(lx->p - from), from);
+        lex_error(lx, loc_here(lx, from), "a number ends before letters begin: %.*s", (int)(lx->p - from), from);
         t.kind = TOK_BAD;
     }
     return t;
@@ -131,7 +145,7 @@ static Token lex_string(Lexer *lx)
         t.loc = loc_here(lx, from);
     } else {
         t.loc = loc_here(lx, from);
-        diag_error(lx->d, t.loc, "this string is never closed");
+        lex_error(lx, t.loc, "this string is never closed");
         t.kind = TOK_BAD;
     }
     return t;
@@ -161,9 +175,9 @@ static Token lex_punct(Lexer *lx)
     t.text = "";
     t.loc = loc_here(lx, from);
     if (isprint((unsigned char)*from))
-        diag_error(lx->d, t.loc, "unexpected character `%c`", *from);
+        lex_error(lx, t.loc, "unexpected character `%c`", *from);
     else
-        diag_error(lx->d, t.loc, "unexpected bytes, not text of a model");
+        lex_error(lx, t.loc, "unexpected bytes, not text of a model");
     return t;
 }
 
@@ -204,6 +218,7 @@ static bool lets_line_go_on(const Token *t)
 
 static Token scan(Lexer *lx)
 {
+    bool first = lx->p == lx->line_start;
     Token t;
 
     for (;;) {
@@ -213,6 +228,7 @@ static Token scan(Lexer *lx)
         if (*lx->p != '\n')
             break;
         t = newline(lx);
+        first = true;
         if (lx->depth == 0 && !lx->joined) {
             lx->joined = true;
             return t;
@@ -226,6 +242,7 @@ static Token scan(Lexer *lx)
         t = lex_string(lx);
     else
         t = lex_punct(lx);
+    t.first = first;
     return t;
 }
 
@@ -276,3 +293,5 @@ bool lex_take(Lexer *lx, const char *word)
     lex_next(lx);
     return true;
 }
+
+void lex_resync(Lexer *lx) { lx->depth = 0; }

@@ -21,6 +21,7 @@ typedef struct Token {
     double      number;
     bool        is_int;   /* written without point or exponent, and fits an int64 */
     int64_t     integer;
+    bool        first;    /* of its line */
 } Token;
 
 typedef struct Lexer Lexer;
@@ -29,5 +30,8 @@ Token  lex_next(Lexer *lx);
 Token  lex_peek(Lexer *lx, int ahead);       /* 0: the token lex_next gives; at most 3 */
 bool   lex_is(Lexer *lx, const char *punct_or_word);   /* the next token is this name or punctuation */
 bool   lex_take(Lexer *lx, const char *punct_or_word); /* the same, and consumes it */
+
+/* lex_resync - after a bracket that is never closed: line ends count again. */
+void   lex_resync(Lexer *lx);
 
 #endif

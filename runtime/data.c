@@ -13,7 +13,12 @@
 
 static const char *const split_name[NND_NSPLIT] = { "train", "test" };
 static const char *const places[] = { "/usr/share/datasets/fashion-mnist" };
-enum { NPLACE = sizeof places / sizeof *places, MAX_DIR = NPLACE + 2, PATH = 1024, FOLDER = sizeof ((NndData *)0)->directory };
+enum {
+    NPLACE = sizeof places / sizeof *places,
+    MAX_DIR = NPLACE + 2,
+    FOLDER = sizeof ((NndData *)0)->directory,
+    PATH = FOLDER + 512
+};
 
 /* A place to look in; one that the user named for data may also be the parent of the data set's folder. */
 typedef struct Place { const char *dir; bool look_below; } Place;
@@ -201,16 +206,20 @@ static int open_split(Loader *l, int split)
     l->d->field[split] = calloc((size_t)n + 1, sizeof *l->d->field[split]);
     if (!l->d->column[split] || !l->d->field[split])
         return nnd_fail(l->err, NND_E_MEMORY, "out of memory for %d fields", n);
-    for (int i = 1; i < n; i++)
-        if (!l->field[i].file[split] != !l->field[0].file[split])
-            return nnd_fail(l->err, NND_E_DATA, "the %s split has a file for field %s, but none for %s", split_name[split],
-                            l->field[l->field[i].file[split] ? i : 0].name, l->field[l->field[i].file[split] ? 0 : i].name);
+    for (int i = 1; i < n; i++) {
+        const NndField *a = &l->field[0], *b = &l->field[i];
+
+        if (!a->file[split] != !b->file[split])
+            return nnd_fail(l->err, NND_E_DATA, "the %s split has a file for field %s, but none for %s",
+                            split_name[split], a->file[split] ? a->name : b->name, a->file[split] ? b->name : a->name);
+    }
     for (int i = 0; i < n && !rc && l->field[0].file[split]; i++)
         rc = open_field(l, split, i);
     return rc;
 }
 
-int nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir, NndError *err)
+int nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
+                  NndError *err)
 {
     Loader l = { .d = data, .field = field, .dir = dir, .model_dir = model_dir, .err = err };
     int rc = 0;

@@ -185,8 +185,8 @@ static int wrong_length(Source *s, const NndArray *out, const char *found, int64
 
     if (n >= 0)
         snprintf(number, sizeof number, "%lld", (long long)n);
-    return nnd_fail(s->err, NND_E_FORMAT, "%s: wanted %lld bytes, as its header promises %lld rows, found %s%s", s->path,
-                    (long long)out->nbytes, (long long)out->dim[0], found, number);
+    return nnd_fail(s->err, NND_E_FORMAT, "%s: wanted %lld bytes, as its header promises %lld rows, found %s%s",
+                    s->path, (long long)out->nbytes, (long long)out->dim[0], found, number);
 }
 
 static int check_length(Source *s, const NndArray *out)

@@ -76,7 +76,8 @@ typedef struct NndData {
  * field's bound: checked here, once.  Returns 0, NND_E_FILE, NND_E_FORMAT, NND_E_DATA or NND_E_MEMORY; after an
  * error data is empty and need not be closed.
  */
-int  nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir, NndError *err);
+int  nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
+                   NndError *err);
 void nnd_data_close(NndData *data);
 
 /* ---- what has to be compiled ---- */
@@ -90,7 +91,8 @@ enum { NND_MAX_WANT = 8, NND_EVAL_BATCH = 1024 };
  * nnd_eval_batch and at what remains.  Their number goes to *n.  Returns 0, or NND_E_ARG (batch below 1 or larger
  * than the training split, no training split).
  */
-int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n, NndError *err);
+int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n,
+                       NndError *err);
 /* nnd_eval_batch - the batch with which a split of n >= 1 rows is evaluated: its largest divisor of at most
  * NND_EVAL_BATCH; if that is below 64, NND_EVAL_BATCH, and *rest rows remain.  Else *rest is 0. */
 int64_t nnd_eval_batch(int64_t n, int64_t *rest);

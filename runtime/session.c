@@ -38,9 +38,10 @@ int nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndErr
 
     *s = (NndSession){ .image = im, .nrow = max_rows };
     if (im->abi != NND_ABI)
-        return nnd_fail(err, NND_E_ARG, "the model was compiled for version %u of the runtime, this is %d", im->abi, NND_ABI);
+        return nnd_fail(err, NND_E_ARG, "the model was compiled for version %u of the runtime, this is %d", im->abi,
+                        NND_ABI);
     if (nmetric > NND_MAX_METRIC)
-        return nnd_fail(err, NND_E_ARG, "the model has %lld metrics, wanted at most %d", (long long)nmetric, NND_MAX_METRIC);
+        return nnd_fail(err, NND_E_ARG, "wanted at most %d metrics, found %lld", NND_MAX_METRIC, (long long)nmetric);
     for (int i = 0; i < im->nentry; i++)
         if (im->entry[i].scratch_bytes > scratch)
             scratch = im->entry[i].scratch_bytes;
@@ -65,7 +66,8 @@ void nnd_session_close(NndSession *s)
 int nnd_session_init(NndSession *s, uint64_t seed, NndError *err)
 {
     const NndEntry *e = nnd_entry_find(s->image, NND_INIT, 0);
-    NndCall call = { .state = s->state, .scratch = s->scratch, .nbatch = 1, .seed = seed, .metric_out = s->metric, .par = s->par };
+    NndCall call = { .state = s->state, .scratch = s->scratch, .nbatch = 1, .seed = seed, .metric_out = s->metric,
+                     .par = s->par };
     int rc;
 
     if (!e)

@@ -3,7 +3,6 @@
  * One call of an entry runs many batches, so that the loop over them is compiled code; between calls the stop flag is
  * asked and figures are added up, batch by batch, so that no result depends on how many batches a call had.
  */
-#define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <time.h>
 
@@ -37,7 +36,8 @@ int64_t nnd_eval_batch(int64_t n, int64_t *rest)
     return NND_EVAL_BATCH;
 }
 
-int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n, NndError *err)
+int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n,
+                       NndError *err)
 {
     int64_t ntrain = nrow[NND_SPLIT_TRAIN], ntest = nrow[NND_SPLIT_TEST], rest;
 
@@ -95,8 +95,8 @@ static int run_call(Run *r, const NndEntry *e, int64_t from, int64_t nbatch)
         const double *figure = s->metric + i * nmetric;
 
         if (e->kind == NND_TRAIN && !isfinite(figure[0]))
-            return nnd_fail(r->err, NND_E_DIVERGED, "the loss became %s in step %lld", isnan(figure[0]) ? "nan" : "infinite",
-                            (long long)(r->call.step + i));
+            return nnd_fail(r->err, NND_E_DIVERGED, "the loss became %s in step %lld",
+                            isnan(figure[0]) ? "nan" : "infinite", (long long)(r->call.step + i));
         for (int m = 0; m < nmetric; m++)
             r->sum[m] += figure[m] * (double)e->batch;
     }

@@ -1,8 +1,8 @@
 #!/bin/sh
 # bad.sh NND [--bless] - every tests/bad/<case>.nnd has mistakes, and nnd check says exactly what its .err twin says.
 set -u
+nnd=$(realpath "$1")
 cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
-nnd=$1
 bless=${2-}
 . tests/tap.sh
 

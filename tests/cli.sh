@@ -1,8 +1,8 @@
 #!/bin/sh
 # cli.sh NND - the command line: what it answers, where, and with which exit status.
 set -u
+nnd=$(realpath "$1")
 cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
-nnd=$1
 . tests/tap.sh
 
 # status WANT ARG... - nnd ends with this status; its words are kept in $work/out and $work/err.
@@ -33,6 +33,12 @@ says()
     status 0 "$@" || return 1
     [ ! -s "$work/err" ] || { echo 'said on stderr:'; cat "$work/err"; return 1; }
     grep -qF -- "$word" "$work/out" || { echo "no '$word' in:"; cat "$work/out"; return 1; }
+}
+
+# silent ARG... - status 0 and not a word.
+silent()
+{
+    status 0 "$@" && cat "$work/out" "$work/err" && [ ! -s "$work/out" ] && [ ! -s "$work/err" ]
 }
 
 ok 'help' says 'nnd train' --help
@@ -83,9 +89,9 @@ ok 'passes' says 'autodiff' passes
 ok 'targets' says 'interp' targets
 
 for model in models/*.nnd; do
-    ok "check $model" says '' check "$model"
-    ok "check --verify $model" says '' check --verify "$model"
-    ok "check --verify --float 64 $model" says '' check --verify --float 64 "$model"
+    ok "check $model" silent check "$model"
+    ok "check --verify $model" silent check --verify "$model"
+    ok "check --verify --float 64 $model" silent check --verify --float 64 "$model"
 done
 check_stdin() { "$nnd" check - <models/mlp.nnd; }
 ok 'check reads stdin' check_stdin
@@ -117,6 +123,9 @@ ok 'passes through text' stepwise
 ok 'dump --after parse' says 'model mlp' dump models/mlp.nnd --after parse
 ok 'dump --after llvm' says 'define ' dump models/mlp.nnd --after llvm --entry train
 ok 'dump --after asm' says '.text' dump models/mlp.nnd --after asm --entry infer
+ok 'no code of the oracle' wrong 'nnd dump: error: --after: the target interp makes no code' \
+    dump models/mlp.nnd --after llvm --target interp
+ok 'dump --target interp' says 'graph train' dump models/mlp.nnd --target interp --after all
 ok 'dump --entry' says 'graph eval' dump models/mlp.nnd --entry eval --batch 3
 one_entry() { [ "$(grep -c '^graph ' "$work/out")" = 1 ]; }
 ok 'and no other entry' one_entry

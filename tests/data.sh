@@ -1,8 +1,8 @@
 #!/bin/sh
 # data.sh NND - data files that are missing, cut off, or not what the model says: status 3, and the file is named.
 set -u
+nnd=$(realpath "$1")
 cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
-nnd=$1
 . tests/tap.sh
 
 # idx FILE MAGIC DIMENSION... - an IDX header: a byte of rank and four of each size, big-endian.  Its content follows.
@@ -12,10 +12,10 @@ idx()
     shift
     {
         printf '\000\000\010'
-        printf "\\\\$(printf '%03o' $#)"
+        printf "\\$(printf '%03o' $#)"
         for size; do
             for bits in 24 16 8 0; do
-                printf "\\\\$(printf '%03o' $((size >> bits & 255)))"
+                printf "\\$(printf '%03o' $((size >> bits & 255)))"
             done
         done
     } >"$file"

@@ -4,8 +4,8 @@
 # The first line of a case is the command: `# nnd opt --run simplify`.  --bless rewrites the twins instead; read the
 # difference like code.
 set -u
+nnd=$(realpath "$1")
 cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
-nnd=$1
 bless=${2-}
 . tests/tap.sh
 

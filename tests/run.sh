@@ -17,7 +17,7 @@ awk -v status="$status" '
     ok = not_ok = skip = 0
     n = split($0, line, /\\n|"stdout": "/)
     for (i = 1; i <= n; i++) {
-        if (line[i] !~ /^(not )?ok /) continue
+        if (line[i] !~ /^(not )?ok [0-9]/) continue
         if (line[i] ~ /# ?[Ss][Kk][Ii][Pp]/) skip++
         else if (line[i] ~ /^ok /) ok++
         else not_ok++

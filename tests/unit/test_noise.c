@@ -78,6 +78,16 @@ static void read_model(const char *text, size_t len)
     model_free(md);
 }
 
+/* Whether it finds something is not the question, only that it returns. */
+static void verify(Module *m)
+{
+    for (int i = 0; i < m->ngraph; i++)
+        graph_verify(m->graph[i]);
+    for (int i = 0; i < m->ngraph && m->plan; i++)
+        if (m->plan[i])
+            plan_verify(m->plan[i], &m->mem);
+}
+
 static void read_module(const char *text, size_t len)
 {
     Module *m = module_read("noise.ir", text, len);
@@ -85,8 +95,10 @@ static void read_module(const char *text, size_t len)
     assert_true(m->diag.nerror == 0 || m->diag.ntext > 0);
     if (m->diag.nerror == 0) {
         FILE *f = fopen("/dev/null", "w");
+
         module_print(f, m);
         fclose(f);
+        verify(m);
     }
     module_free(m);
 }

@@ -1,4 +1,4 @@
-/* test_cpu.c - what only the cpu backend can get wrong: functions, parallel pieces, targets.
+/* test_same_bits.c - functions of the compiled code within their bounds, and bits that depend on nothing but the model.
  *
  * Functions are compared with double precision over all exponents; the bounds are those of backends/README.md.
  * The rest trains the perceptron for some steps on made-up rows in several ways that must give the same bits.

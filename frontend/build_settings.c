@@ -1,0 +1,259 @@
+/* build_settings.c - the settings of a train block, for the image. */
+#include "frontend/build.h"
+
+#include <string.h>
+
+const Ast *find_setting(const Decl *t, const char *name)
+{
+    for (const Ast *a = t->body; a; a = a->next)
+        if (a->kind == AST_SETTING && !strcmp(a->name, name))
+            return a;
+    return NULL;
+}
+
+/* ---- the optimizer ---- */
+
+static int setting_place(const Decl *d, const Expr *call, int arg)
+{
+    for (int i = 2; i < d->nparam; i++)
+        if (call->argname[arg] ? !strcmp(call->argname[arg], d->param[i].name) : i == arg + 2)
+            return i;
+    return -1;
+}
+
+static Value unknown_setting(Build *b, const Decl *d, const Expr *call, int arg)
+{
+    const char **names = arena_array(&b->md->mem, const char *, d->nparam + 1), *name = call->argname[arg], *near;
+
+    for (int i = 2; i < d->nparam; i++)
+        names[i - 2] = d->param[i].name;
+    if (!name) {
+        build_error(b, call->arg[arg]->loc, "%s has %d setting%s, this is one more", d->name, d->nparam - 2,
+                    d->nparam == 3 ? "" : "s");
+    } else {
+        near = diag_near(name, names, d->nparam - 2);
+        build_error(b, call->argname_loc[arg], near ? "%s has no setting `%s`; did you mean `%s`?" : "%s has no setting `%s`",
+                    d->name, name, near);
+    }
+    build_note_decl(b, d);
+    return (Value){ 0 };
+}
+
+/* The settings of the optimizer's call, by parameter; w and g come from the step. */
+static bool optimizer_settings(Build *b, const Decl *d, const Expr *call, Value *setting)
+{
+    Scope own = { .prefix = "" }, *outer = b->scope;
+    bool ok = true;
+
+    for (int i = 0; i < call->narg; i++) {
+        int at = setting_place(d, call, i);
+        Value v = at < 0 ? unknown_setting(b, d, call, i) : build_value(b, call->arg[i]);
+
+        if (v.kind && setting[at].kind)
+            v = build_error(b, call->arg[i]->loc, "%s: `%s` is given twice", d->name, d->param[at].name);
+        b->scope = &own;
+        ok &= v.kind && bind_argument(b, d, &d->param[at], &v, call->arg[i]->loc);
+        b->scope = outer;
+        if (at >= 0)
+            setting[at] = v;
+    }
+    for (int i = 2; i < d->nparam && ok; i++)
+        if (!setting[i].kind && !d->param[i].init) {
+            build_error(b, call->loc, "%s: `%s` is missing", d->name, d->param[i].name);
+            build_note_decl(b, d);
+            ok = false;
+        }
+    return ok;
+}
+
+const Decl *build_optimizer(Build *b, const Decl *t, const Expr **call, Value **setting)
+{
+    const Ast *a = find_setting(t, "optimizer");
+    const Expr *e = a && a->value->narg == 1 ? a->value->arg[0] : NULL;
+    const Decl *d;
+
+    if (!a) {
+        for (a = t->body; a && !(a->kind == AST_ASSIGN && !strcmp(a->name, "optimizer")); a = a->next)
+            ;
+        if (!a)      /* else it was written as an equation, which is reported */
+            build_error(b, t->loc, "a loss is minimized, but no `optimizer:` is set");
+        return NULL;
+    }
+    if (!e || (e->kind != EXPR_CALL && e->kind != EXPR_NAME)) {
+        build_error(b, a->value->loc, "optimizer wants a call such as sgd(lr: 0.1)");
+        return NULL;
+    }
+    if (!(d = wanted_decl(b, DECL_OPTIMIZER, "optimizer", e->name, e->name_loc)))
+        return NULL;
+    if (d->nparam < 2) {
+        build_error(b, d->loc, "an optimizer's first parameters are the weight and its gradient");
+        return NULL;
+    }
+    *call = e;
+    *setting = arena_array(&b->md->mem, Value, d->nparam + 1);
+    return optimizer_settings(b, d, e, *setting) ? d : NULL;
+}
+
+/* ---- settings ---- */
+
+static const char *const setting_name[] = { "optimizer", "batch", "epochs", "seed", "expect" };
+enum { NSETTING = sizeof setting_name / sizeof *setting_name };
+
+bool is_train_setting(const char *name)
+{
+    for (int i = 0; i < NSETTING; i++)
+        if (!strcmp(setting_name[i], name))
+            return true;
+    return false;
+}
+
+static bool whole_setting(Build *b, const Ast *a, int64_t least, int64_t *out)
+{
+    if (a->value->narg != 1) {
+        build_error(b, a->value->loc, "%s wants one whole number, got %d values", a->name, a->value->narg);
+        return false;
+    }
+    if (!build_int(b, a->value->arg[0], a->name, out))
+        return false;
+    if (*out < least) {
+        build_error(b, a->value->loc, "%s is at least %lld, got %lld", a->name, (long long)least, (long long)*out);
+        return false;
+    }
+    return true;
+}
+
+static int metric_number(Build *b, const char *name)
+{
+    int n = 0;
+
+    for (int i = 0; i < b->m->nslot; i++) {
+        if (b->m->slot[i].kind != SLOT_metric)
+            continue;
+        if (!strcmp(b->m->slot[i].name, name))
+            return n;
+        n++;
+    }
+    return -1;
+}
+
+static const char *near_metric(Build *b, const char *name)
+{
+    const char **list = arena_array(&b->md->mem, const char *, b->m->nslot + 1);
+    int n = 0;
+
+    for (int i = 0; i < b->m->nslot; i++)
+        if (b->m->slot[i].kind == SLOT_metric)
+            list[n++] = b->m->slot[i].name;
+    return diag_near(name, list, n);
+}
+
+static const char *source_text(Build *b, Loc at)
+{
+    const char *line = b->md->diag.source[at.file].text;
+
+    for (uint32_t i = 1; i < at.line; i++)
+        line = strchr(line, '\n') + 1;
+    return arena_strndup(&b->m->mem, line + at.col - 1, at.len);
+}
+
+static void add_expect(Build *b, Expect x)
+{
+    TrainInfo *t = &b->m->train;
+    Expect *more = arena_array(&b->m->mem, Expect, t->nexpect + 1);
+
+    if (t->nexpect)
+        memcpy(more, t->expect, (size_t)t->nexpect * sizeof *more);
+    more[t->nexpect++] = x;
+    t->expect = more;
+}
+
+/* test.accuracy >= 0.78 */
+static bool build_expect(Build *b, const Expr *e)
+{
+    static const char *const ops[] = { "lt", "le", "eq", "ge", "gt" };
+    Expect x = { .compare = -1, .loc = e->loc };
+    const char *dot = e->kind == EXPR_BINARY && e->arg[0]->kind == EXPR_NAME ? strchr(e->arg[0]->name, '.') : NULL;
+    Value v;
+
+    for (int i = 0; dot && i < 5; i++)
+        if (!strcmp(e->name, ops[i]))
+            x.compare = i;
+    if (x.compare < 0 || (strncmp(e->arg[0]->name, "test.", 5) && strncmp(e->arg[0]->name, "train.", 6))) {
+        build_error(b, e->loc, "expect wants a comparison such as test.accuracy >= 0.9");
+        return false;
+    }
+    x.split = e->arg[0]->name[1] == 'e';
+    if ((x.metric = metric_number(b, dot + 1)) < 0) {
+        const char *near = near_metric(b, dot + 1);
+
+        build_error(b, e->arg[0]->loc, near ? "no metric is called `%s`; did you mean `%s`?" : "no metric is called `%s`",
+                    dot + 1, near);
+        return false;
+    }
+    v = build_value(b, e->arg[1]);
+    if (v.kind != VAL_NUMBER) {
+        if (v.kind)
+            build_error(b, e->arg[1]->loc, "expect wants a number on the right");
+        return false;
+    }
+    x.value = v.number;
+    x.text = source_text(b, e->loc);
+    add_expect(b, x);
+    return true;
+}
+
+static bool build_setting(Build *b, const Ast *a)
+{
+    TrainInfo *t = &b->m->train;
+    const char *near;
+    const Expr *call;
+    Value *setting;
+    int64_t x;
+
+    if (!strcmp(a->name, "optimizer"))      /* is checked where it is used, or here if a mistake keeps it from that */
+        return b->m->update || b->m != b->md->checked || build_optimizer(b, train_decl(b->md), &call, &setting) != NULL;
+    if (!strcmp(a->name, "batch"))
+        return whole_setting(b, a, 1, &t->batch);
+    if (!strcmp(a->name, "epochs"))
+        return whole_setting(b, a, 1, &t->epochs);
+    if (!strcmp(a->name, "seed")) {
+        if (!whole_setting(b, a, 0, &x))
+            return false;
+        t->seed = (uint64_t)x;
+        return true;
+    }
+    if (!strcmp(a->name, "expect")) {
+        bool ok = true;
+
+        for (int i = 0; i < a->value->narg; i++)
+            ok &= build_expect(b, a->value->arg[i]);
+        return ok;
+    }
+    near = diag_near(a->name, setting_name, NSETTING);
+    build_error(b, a->loc, near ? "unknown setting `%s` of a train block; did you mean `%s`?"
+                                : "unknown setting `%s` of a train block: optimizer, batch, epochs, seed and expect are known",
+                a->name, near);
+    return false;
+}
+
+/* Settings are read once a module, after all figures are known. */
+bool build_settings(Build *b, const Decl *t)
+{
+    bool ok = true;
+
+    if (b->m->train.present)
+        return true;
+    b->m->train = (TrainInfo){ .present = true, .epochs = 1, .batch = 64 };
+    for (const Ast *a = t->body; a; a = a->next) {
+        if (a->kind != AST_SETTING)
+            continue;
+        ok &= build_setting(b, a);
+        for (const Ast *c = a->next; c; c = c->next)
+            if (c->kind == AST_SETTING && !strcmp(a->name, c->name) && strcmp(a->name, "expect")) {
+                build_error(b, c->loc, "`%s` is set twice", c->name);
+                build_note(b, a->loc, "first here");
+                ok = false;
+            }
+    }
+    return ok;
+}

@@ -1,0 +1,222 @@
+/* parse_block.c - statements and the blocks they stand in; expressions are read by ir/expr.c. */
+#include "frontend/parse.h"
+
+#include <string.h>
+
+/* ---- statements ---- */
+
+static Ast *new_ast(Parser *p, AstKind kind, const char *name, Loc loc)
+{
+    Ast *a = arena_new(p->mem, Ast);
+
+    a->kind = kind;
+    a->name = name;
+    a->loc = loc;
+    return a;
+}
+
+static bool read_value(Parser *p, Ast *a)
+{
+    return (a->value = expr_parse(p->lx, p->mem, p->d, false)) && parse_end_statement(p);
+}
+
+/* `param name: type = value` after its keyword; a state may be declared likewise. */
+static Ast *read_slot(Parser *p, AstKind kind)
+{
+    Ast *a = new_ast(p, kind, NULL, (Loc){ 0 });
+
+    if (!parse_name(p, "a name", &a->name, &a->loc) || !parse_expect(p, ":", "`: type` after the name") || !parse_type(p, &a->type))
+        return NULL;
+    if (!lex_take(p->lx, "=")) {
+        parse_unexpected(p, "`= initial value`");
+        return NULL;
+    }
+    return read_value(p, a) ? a : NULL;
+}
+
+static Ast *read_for(Parser *p)
+{
+    Ast *a = new_ast(p, AST_FOR, NULL, (Loc){ 0 });
+
+    if (!parse_name(p, "the loop's variable", &a->name, &a->loc) || !parse_expect(p, "in", "`in`")
+        || !(a->value = expr_parse(p->lx, p->mem, p->d, false)) || !parse_expect(p, "..", "`..` and the limit")
+        || !(a->limit = expr_parse(p->lx, p->mem, p->d, false)))
+        return NULL;
+    a->body = parse_block(p, false);
+    return a;
+}
+
+static Ast *read_if(Parser *p, Loc loc)
+{
+    Ast *a = new_ast(p, AST_IF, "if", loc);
+
+    if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)))
+        return NULL;
+    a->body = parse_block(p, false);
+    if (lex_take(p->lx, "else")) {
+        Token t = lex_peek(p->lx, 0);
+
+        a->other = lex_take(p->lx, "if") ? read_if(p, t.loc) : parse_block(p, false);
+    }
+    return a;
+}
+
+/* name: value, value ... */
+static Ast *read_setting(Parser *p)
+{
+    Token name = lex_next(p->lx);
+    Ast *a = new_ast(p, AST_SETTING, name.text, name.loc);
+    Expr *list = arena_new(p->mem, Expr);
+    int cap = 0;
+
+    lex_next(p->lx);
+    list->kind = EXPR_LIST;
+    list->name = "list";
+    do {
+        Expr *e = expr_parse(p->lx, p->mem, p->d, false);
+
+        if (!e)
+            return NULL;
+        arena_push(p->mem, list->arg, list->narg, cap);
+        list->arg[list->narg++] = e;
+    } while (lex_take(p->lx, ","));
+    list->loc = list->name_loc = loc_span(list->arg[0]->loc, list->arg[list->narg - 1]->loc);
+    a->value = list;
+    return parse_end_statement(p) ? a : NULL;
+}
+
+static Ast *read_equation(Parser *p, bool settings)
+{
+    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric" };
+    static const char *const later[] = { "import", "freeze", "require", "show", "scan", "then" };
+    Token name = lex_peek(p->lx, 0), second = lex_peek(p->lx, 1);
+    AstKind kind = AST_ASSIGN;
+
+    if (name.kind != TOK_NAME) {
+        parse_unexpected(p, "a statement");
+        return NULL;
+    }
+    for (size_t i = 0; i < sizeof later / sizeof *later && second.kind == TOK_NAME; i++)
+        if (!strcmp(name.text, later[i])) {
+            diag_error(p->d, name.loc, "`%s` is not supported yet", name.text);
+            return NULL;
+        }
+    if (second.kind == TOK_PUNCT && !strcmp(second.text, ":")) {
+        if (settings)
+            return read_setting(p);
+        diag_error(p->d, second.loc, "`:` configures a block; a value is computed with `%s = ...`", name.text);
+        return NULL;
+    }
+    lex_next(p->lx);
+    if (lex_take(p->lx, "'"))
+        kind = AST_NEXT;
+    if (!lex_is(p->lx, "=")) {
+        const char *near = diag_near(name.text, words, sizeof words / sizeof *words);
+
+        if (near && second.kind == TOK_NAME)
+            diag_error(p->d, name.loc, "unknown statement `%s`; did you mean `%s`?", name.text, near);
+        else
+            parse_unexpected(p, "`=` after the name");
+        return NULL;
+    }
+    lex_next(p->lx);
+    Ast *a = new_ast(p, kind, name.text, name.loc);
+
+    return read_value(p, a) ? a : NULL;
+}
+
+static Ast *read_metric(Parser *p)
+{
+    Ast *a = new_ast(p, AST_METRIC, NULL, (Loc){ 0 });
+
+    if (!parse_name(p, "the metric's name", &a->name, &a->loc) || !parse_expect(p, "=", "`=` after the metric's name"))
+        return NULL;
+    return read_value(p, a) ? a : NULL;
+}
+
+/* A word is a keyword only where a statement of that kind can follow, so names may be spelt like it. */
+static Ast *read_statement(Parser *p, bool settings)
+{
+    Token t = lex_peek(p->lx, 0), u = lex_peek(p->lx, 1);
+    bool word = t.kind == TOK_NAME && !(u.kind == TOK_PUNCT && (*u.text == '=' || *u.text == '\'' || *u.text == ':'));
+    Ast *a;
+
+    if (word && lex_take(p->lx, "param"))
+        return read_slot(p, AST_PARAM);
+    if (word && lex_take(p->lx, "state"))
+        return read_slot(p, AST_STATE);
+    if (word && lex_take(p->lx, "metric"))
+        return read_metric(p);
+    if (word && lex_take(p->lx, "for"))
+        return read_for(p);
+    if (word && lex_take(p->lx, "if"))
+        return read_if(p, t.loc);
+    if (word && (lex_is(p->lx, "return") || lex_is(p->lx, "minimize"))) {
+        a = new_ast(p, lex_is(p->lx, "return") ? AST_RETURN : AST_MINIMIZE, t.text, t.loc);
+        lex_next(p->lx);
+        return read_value(p, a) ? a : NULL;
+    }
+    return read_equation(p, settings);
+}
+
+static bool same_token(Token a, Token b) { return a.loc.line == b.loc.line && a.loc.col == b.loc.col; }
+
+static void skip_token(Parser *p)
+{
+    Token t = lex_peek(p->lx, 0);
+
+    if (t.kind != TOK_END && t.kind != TOK_NEWLINE && !lex_is(p->lx, "}"))
+        lex_next(p->lx);
+}
+
+/* Of blocks in blocks the innermost is named. */
+static void unclosed_block(Parser *p, Loc open)
+{
+    Token t = lex_peek(p->lx, 0);
+
+    if (!p->unclosed && diag_error(p->d, open, "this `{` is never closed"))
+        diag_note(p->d, t.loc, "`%s` begins before it is", t.text);
+    p->unclosed = true;
+}
+
+Ast *parse_block(Parser *p, bool settings)
+{
+    Token open = lex_peek(p->lx, 0);
+    Ast *first = NULL, **last = &first;
+
+    if (!parse_expect(p, "{", "`{`"))
+        return NULL;
+    if (++p->depth > EXPR_DEPTH) {
+        diag_error(p->d, open.loc, "nested more than %d deep", EXPR_DEPTH);
+        while (!parse_at_end(p))
+            lex_next(p->lx);
+        return NULL;
+    }
+    for (;;) {
+        Ast *a;
+
+        parse_skip_newlines(p);
+        if (parse_at_end(p)) {
+            diag_error(p->d, open.loc, "this `{` is never closed");
+            break;
+        }
+        if (lex_take(p->lx, "}"))
+            break;
+        if (parse_begins_decl(p)) {
+            unclosed_block(p, open.loc);
+            break;
+        }
+        if ((a = read_statement(p, settings))) {
+            *last = a;
+            last = &a->next;
+        } else {
+            Token t = lex_peek(p->lx, 0);
+
+            parse_skip_line(p);
+            if (same_token(t, lex_peek(p->lx, 0)) && !parse_begins_statement(p))      /* it can't begin nor end anything */
+                skip_token(p);
+        }
+    }
+    p->depth--;
+    return first;
+}
