@@ -22,11 +22,6 @@ static void set(Entry *n, size_t offset, LLVMValueRef v)
     LLVMBuildStore(n->e->B, v, bytes(n, n->step, cpu_i64(n->e, (int64_t)offset)));
 }
 
-static bool is_own(const char *name)
-{
-    return !__builtin_strcmp(name, "step") || !__builtin_strcmp(name, "steps") || !__builtin_strcmp(name, "epoch");
-}
-
 /* What the model text says about its `input float`s, for a call that doesn't. */
 static LLVMValueRef own_scalars(Entry *n)
 {
@@ -36,7 +31,7 @@ static LLVMValueRef own_scalars(Entry *n)
     unsigned count = 0;
 
     for (int i = 0; i < m->nslot; i++)
-        if (m->slot[i].kind == SLOT_scalar && !is_own(m->slot[i].name))
+        if (m->slot[i].kind == SLOT_scalar && slot_scalar_number(m, i) >= 3)
             v[count++] = LLVMConstReal(real, m->slot[i].value);
     list = LLVMConstArray2(real, v, count);
     g = LLVMAddGlobal(n->e->M, LLVMTypeOf(list), "scalars");

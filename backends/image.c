@@ -77,8 +77,6 @@ static void fill_entries(Owned *o, const Module *m)
     o->image.nentry = m->ngraph;
 }
 
-static bool is_own(const char *name) { return !strcmp(name, "step") || !strcmp(name, "steps") || !strcmp(name, "epoch"); }
-
 static void fill_figures(Owned *o, const Module *m, NndTrain *t)
 {
     const char **metric = arena_array(&o->mem, const char *, m->nslot + 1);
@@ -89,7 +87,7 @@ static void fill_figures(Owned *o, const Module *m, NndTrain *t)
 
         if (s->kind == SLOT_metric)
             metric[t->nmetric++] = copy_text(&o->mem, s->name);
-        if (s->kind == SLOT_scalar && !is_own(s->name))
+        if (s->kind == SLOT_scalar && slot_scalar_number(m, i) >= 3)
             scalar[t->nscalar++] = (NndScalar){ copy_text(&o->mem, s->name), s->value };
     }
     t->metric = metric;

@@ -15,27 +15,14 @@ typedef struct Batch {
     Arena          mem;
 } Batch;
 
-static bool is_own(const char *name, int which)
-{
-    static const char *const own[] = { "step", "steps", "epoch" };
-
-    return !strcmp(name, own[which]);
-}
-
 static double scalar_value(const Batch *b, int slot)
 {
     const double own[] = { (double)(b->call->step + b->index), (double)b->call->steps, (double)b->call->epoch };
-    int n = 0;
+    int64_t number = slot_scalar_number(b->m, slot);
 
-    for (int i = 0; i < 3; i++)
-        if (is_own(b->m->slot[slot].name, i))
-            return own[i];
-    for (int i = 0; i < slot; i++) {
-        const char *name = b->m->slot[i].name;
-
-        n += b->m->slot[i].kind == SLOT_scalar && !is_own(name, 0) && !is_own(name, 1) && !is_own(name, 2);
-    }
-    return b->call->scalar ? b->call->scalar[n] : b->m->slot[slot].value;
+    if (number < 3)
+        return own[number];
+    return b->call->scalar ? b->call->scalar[number - 3] : b->m->slot[slot].value;
 }
 
 /* A field's rows, picked by number. */

@@ -156,8 +156,13 @@ bool read_fields(Build *b, const Decl *d)
 {
     if (!data_slots(b, d))
         return false;
-    for (int i = 0; i < d->nparam; i++)
-        scope_set(b, d->param[i].name,
-                  value_node(b, graph_read(b->g, d->param[i].loc, module_slot(b->m, d->param[i].name)), d->param[i].loc));
+    for (int i = 0; i < d->nparam; i++) {
+        const Param *p = &d->param[i];
+        int          slot = module_slot(b->m, p->name);
+
+        if (slot < 0)
+            return false;             /* its mistake was reported with the first entry */
+        scope_set(b, p->name, value_node(b, graph_read(b->g, p->loc, slot), p->loc));
+    }
     return true;
 }

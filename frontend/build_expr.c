@@ -74,7 +74,7 @@ Value build_number_op(Build *b, const Expr *e, const char *op, const Value *x, c
 static const char *verb(const char *op)
 {
     return !strcmp(op, "add") ? "add" : !strcmp(op, "sub") ? "subtract" : !strcmp(op, "mul") ? "multiply"
-           : !strcmp(op, "div") ? "divide" : is_compare(op) ? "compare" : op;
+           : !strcmp(op, "div") ? "divide" : is_compare(op) ? "compare" : !strcmp(op, "and") || !strcmp(op, "or") ? "join" : op;
 }
 
 static bool all_steps(const Value *v, int n)

@@ -115,6 +115,8 @@ static Ast *read_equation(Parser *p, bool settings)
 
         if (near && second.kind == TOK_NAME)
             diag_error(p->d, name.loc, "unknown statement `%s`; did you mean `%s`?", name.text, near);
+        else if (second.kind == TOK_PUNCT && kind == AST_ASSIGN)
+            diag_error(p->d, name.loc, "a statement gives its value a name: `name = ...`");
         else
             parse_unexpected(p, "`=` after the name");
         return NULL;

@@ -112,6 +112,10 @@ void    module_add_graph(Module *m, Graph *g);
 /* A slot's type as a graph of this batch sees it: fields, inputs and outputs, which have rows, get the batch axis.
  * So they have fewer than MAX_RANK axes of their own. */
 bool    slot_has_rows(SlotKind kind);
+/* Does it outlive a step: param, state, optim? */
+bool    slot_is_kept(SlotKind kind);
+/* A scalar slot's number: 0 step, 1 steps, 2 epoch, which every step has; from 3 on the `input float`s in order. */
+int64_t slot_scalar_number(const Module *m, int slot);
 Type    slot_type(const Slot *s, int64_t batch);
 /* As ty_str, with sizes that are multiples of m->dim_probe printed by m->dim_name. */
 char   *ty_str_in(Module *m, const Type *t);

@@ -93,6 +93,17 @@ Stmt *kern_add(Arena *mem, KList *l, StmtKind kind, Loc loc)
     return s;
 }
 
+void kern_append(KList *l, Stmt *s)
+{
+    for (; s; s = s->next) {
+        if (l->last)
+            l->last->next = s;
+        else
+            l->first = s;
+        l->last = s;
+    }
+}
+
 static Affine map_affine(Arena *mem, Affine a, const Affine *var)
 {
     Affine r = aff_const(a.base);
@@ -165,8 +176,6 @@ int64_t slot_index(const Module *m, int slot)
     return n;
 }
 
-static bool is_kept(SlotKind k) { return k == SLOT_param || k == SLOT_state || k == SLOT_optim; }
-
 static int64_t slot_bytes(const Slot *s) { return (ty_count(&s->type) * dt_bytes(s->type.dtype) + 63) / 64 * 64; }
 
 int64_t module_state_offset(const Module *m, int slot)
@@ -174,7 +183,7 @@ int64_t module_state_offset(const Module *m, int slot)
     int64_t at = 0;
 
     for (int i = 0; i < slot; i++)
-        if (is_kept(m->slot[i].kind))
+        if (slot_is_kept(m->slot[i].kind))
             at += slot_bytes(&m->slot[i]);
     return at;
 }

@@ -138,6 +138,7 @@ bool   aff_equal(Affine a, Affine b);
 /* making kernels: statements are appended to a list */
 typedef struct KList { Stmt *first, *last; } KList;
 Stmt *kern_add(Arena *mem, KList *l, StmtKind kind, Loc loc);
+void  kern_append(KList *l, Stmt *s);          /* s and all that follow it */
 
 /* kern_clone - a deep copy in which each loop variable v is var[v] (an affine form over the new variables);
  * values and locals keep their numbers plus value_base and local_base. */
@@ -160,6 +161,8 @@ Plan *plan_read(Module *m, struct Lexer *lx);                  /* after the word
 /* verify (ir/kernel_verify.c): scopes, indices inside their buffers and locals for every iteration, marks where
  * they are allowed, par loops store to places of their own, locals of scheduled kernels; NULL or one sentence. */
 const char *plan_verify(const Plan *p, Arena *mem);
+/* Its part in ir/kernel_loops.c: iterations of par and vec loops never meet where one of them writes. */
+const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem);
 
 /* walk (ir/walk.c): runs a plan's kernels one scalar at a time, f32 results rounded to float.
  * base[seg]-like access goes through this table; the walker checks every index against count. */

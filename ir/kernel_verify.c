@@ -19,7 +19,7 @@ typedef struct Check {
     const Stmt  **value, **var, **local;
     bool         *value_on, *var_on, *local_on;
     const Stmt  **local_vec;              /* the vec loop that a local is declared in, or NULL */
-    const Stmt   *vec, *par;              /* the loops around, or NULL */
+    const Stmt   *vec;                    /* the loop around, or NULL */
     const char   *error;
 } Check;
 
@@ -70,39 +70,6 @@ static bool inside(Check *c, const char *what, int number, Affine at, int64_t el
     if (least < 0 || elements > count || most > count - elements)
         return fault(c, "%s%d is touched at %" PRId64 " .. %" PRId64 ", it has %" PRId64 " elements", what, number,
                      least, most > INT64_MAX - elements ? most : most + elements - 1, count);
-    return true;
-}
-
-/* Iterations of the parallel loop store to places of their own: in order of size, each coefficient jumps over
- * all that the smaller ones reach. */
-static bool own_places(Check *c, Affine at)
-{
-    int64_t coef[64], extent[64], reach = 0;
-    int     n = 0;
-
-    if (c->par->extent == 1)
-        return true;
-    if (!aff_coef(at, c->par->id) || at.n > 64)
-        return false;
-    for (int i = 0; i < at.n; i++) {
-        int64_t size = at.term[i].coef < 0 ? -at.term[i].coef : at.term[i].coef;
-        int     j = n;
-
-        if (c->var[at.term[i].var]->extent == 1)
-            continue;
-        n++;
-        for (; j > 0 && coef[j - 1] > size; j--) {
-            coef[j] = coef[j - 1];
-            extent[j] = extent[j - 1];
-        }
-        coef[j] = size;
-        extent[j] = c->var[at.term[i].var]->extent;
-    }
-    for (int i = 0; i < n; i++) {
-        if (coef[i] <= reach)
-            return false;
-        reach += coef[i] * (extent[i] - 1);
-    }
     return true;
 }
 
@@ -201,8 +168,6 @@ static bool check_store(Check *c, const Stmt *s)
     case SEG_STATE: case SEG_SCRATCH: case SEG_OUTPUT: case SEG_METRIC:
         break;
     }
-    if (c->par && !own_places(c, s->at))
-        return fault(c, "iterations of the parallel loop store to the same place of b%d", s->buf);
     return true;
 }
 
@@ -301,8 +266,6 @@ static bool check_for(Check *c, const Stmt *s)
         return false;
     if (s->lanes)
         c->vec = s;
-    if (s->par)
-        c->par = s;
     if (!check_list(c, s->body))
         return false;
     leave(c, s->body);
@@ -349,10 +312,11 @@ static bool check_list(Check *c, const Stmt *s)
 static bool check_kernel(Check *c, int number)
 {
     const Kernel *k = c->p->kernel[number];
+    const char   *why;
 
     c->k = k;
     c->number = number;
-    c->vec = c->par = NULL;
+    c->vec = NULL;
     c->value = arena_array(c->mem, const Stmt *, k->nvalue + 1);
     c->var = arena_array(c->mem, const Stmt *, k->nvar + 1);
     c->local = arena_array(c->mem, const Stmt *, k->nlocal + 1);
@@ -360,7 +324,9 @@ static bool check_kernel(Check *c, int number)
     c->value_on = arena_array(c->mem, bool, k->nvalue + 1);
     c->var_on = arena_array(c->mem, bool, k->nvar + 1);
     c->local_on = arena_array(c->mem, bool, k->nlocal + 1);
-    return check_list(c, k->body);
+    if (!check_list(c, k->body))
+        return false;
+    return !(why = kernel_check_loops(c->p, k, c->mem)) || fault(c, "%s", why);
 }
 
 /* ---- buffers ---- */

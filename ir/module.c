@@ -41,6 +41,30 @@ int module_slot(Module *m, const char *name)
 
 bool slot_has_rows(SlotKind kind) { return kind == SLOT_field || kind == SLOT_input || kind == SLOT_output; }
 
+bool slot_is_kept(SlotKind kind) { return kind == SLOT_param || kind == SLOT_state || kind == SLOT_optim; }
+
+/* -1 for an `input float` */
+static int own_scalar(const Slot *s)
+{
+    static const char *const own[] = { "step", "steps", "epoch" };
+
+    for (int i = 0; i < 3; i++)
+        if (!strcmp(s->name, own[i]))
+            return i;
+    return -1;
+}
+
+int64_t slot_scalar_number(const Module *m, int slot)
+{
+    int64_t n = 3;
+
+    if (own_scalar(&m->slot[slot]) >= 0)
+        return own_scalar(&m->slot[slot]);
+    for (int i = 0; i < slot; i++)
+        n += m->slot[i].kind == SLOT_scalar && own_scalar(&m->slot[i]) < 0;
+    return n;
+}
+
 int module_add_slot(Module *m, const char *name, SlotKind kind, Type type, Loc loc)
 {
     assert(module_slot(m, name) < 0 && "slots have names of their own");

@@ -65,8 +65,6 @@ static void fill(Module *m, int slot, Type type, void *data)
         tensor_set(&t, i, draw(&m->slot[slot], &state), false);
 }
 
-static bool is_kept(SlotKind k) { return k == SLOT_param || k == SLOT_state || k == SLOT_optim; }
-
 static int own_scalar(const char *name)
 {
     return !strcmp(name, "step") ? 0 : !strcmp(name, "steps") ? 1 : !strcmp(name, "epoch") ? 2 : -1;
@@ -119,7 +117,7 @@ static void place_slot(Module *m, const Graph *g, int slot, Arena *mem, CompareD
     Type        type = slot_has_rows(s->kind) && g->batch ? slot_type(s, g->batch) : s->type;
     SlotKind    columns = g->entry == ENTRY_INFER ? SLOT_input : SLOT_field;
 
-    if (is_kept(s->kind)) {
+    if (slot_is_kept(s->kind)) {
         fill(m, slot, type, (char *)d->env.state + module_state_offset(m, slot));
     } else if (s->kind == columns && g->batch) {
         void *column = block(mem, tensor_bytes(&type, false));
@@ -302,7 +300,7 @@ static Tensor written(Module *m, const Graph *g, int slot, const CompareData *d)
     const Slot *s = &m->slot[slot];
     int64_t     number = slot_index(m, slot);
 
-    if (is_kept(s->kind))
+    if (slot_is_kept(s->kind))
         return (Tensor){ s->type, (char *)d->env.state + module_state_offset(m, slot) };
     if (s->kind == SLOT_output)
         return (Tensor){ slot_type(s, g->batch), d->out[number] };

@@ -5,8 +5,6 @@
 
 static bool is_point(const Node *nd) { return op_info[nd->op].cls == CLASS_POINT; }
 
-static bool is_kept(SlotKind k) { return k == SLOT_param || k == SLOT_state || k == SLOT_optim; }
-
 /* ---- what a kernel reads ---- */
 
 static bool reads_slot(const Fuse *f, int id, int slot, bool same_place, bool elsewhere)
@@ -93,7 +91,7 @@ static void slot_edges(Fuse *f, Edges *es)
     for (int i = 0; i < f->g->nwrite; i++) {
         int slot = f->g->write[i].slot;
 
-        if (!is_kept(f->g->m->slot[slot].kind))
+        if (!slot_is_kept(f->g->m->slot[slot].kind))
             continue;
         for (int j = 1; j <= f->nk; j++)
             if (j != writer[slot] && fuse_reads(f, j, slot, false))
@@ -143,7 +141,7 @@ static int bad_in_place(const Fuse *f)
     for (int i = 0; i < f->g->nwrite; i++) {
         const Write *w = &f->g->write[i];
 
-        if (is_kept(f->g->m->slot[w->slot].kind) && !is_deferred(f, w)
+        if (slot_is_kept(f->g->m->slot[w->slot].kind) && !is_deferred(f, w)
             && fuse_reads(f, f->kernel[w->value.id], w->slot, true))
             return w->slot;
     }
@@ -155,7 +153,7 @@ static int blocked_write(const Fuse *f, const int *order)
     for (int i = 0; i < f->g->nwrite; i++) {
         const Write *w = &f->g->write[i];
 
-        if (is_kept(f->g->m->slot[w->slot].kind) && !is_deferred(f, w) && !order[f->kernel[w->value.id]])
+        if (slot_is_kept(f->g->m->slot[w->slot].kind) && !is_deferred(f, w) && !order[f->kernel[w->value.id]])
             return w->slot;
     }
     return -1;

@@ -183,8 +183,6 @@ static void low_store(Lower *lo, const Node *nd, int buf, const Access *a, int v
     s->arg[0] = stored;
 }
 
-static bool is_kept(SlotKind k) { return k == SLOT_param || k == SLOT_state || k == SLOT_optim; }
-
 static bool wanted(const Lower *lo, int id)
 {
     if (lo->home[id] >= 0)
@@ -332,25 +330,6 @@ static Seg slot_seg(SlotKind kind)
     return SEG_SCRATCH;
 }
 
-/* The three scalars of every step stand first, then the settings in order. */
-static int64_t scalar_offset(const Module *m, int slot)
-{
-    static const char *const own[] = { "step", "steps", "epoch" };
-    int64_t n = 3;
-
-    for (int i = 0; i < 3; i++)
-        if (!strcmp(m->slot[slot].name, own[i]))
-            return i;
-    for (int i = 0; i < slot; i++) {
-        bool is_own = false;
-
-        for (int j = 0; j < 3; j++)
-            is_own |= !strcmp(m->slot[i].name, own[j]);
-        n += m->slot[i].kind == SLOT_scalar && !is_own;
-    }
-    return n;
-}
-
 static void use_slot(Lower *lo, int slot)
 {
     const Slot *s = &lo->m->slot[slot];
@@ -362,7 +341,7 @@ static void use_slot(Lower *lo, int slot)
         return;
     b.count = ty_count(&s->type) * (whole_batch ? lo->g->batch : 1);
     if (seg == SEG_SCALAR)
-        b.offset = scalar_offset(lo->m, slot);
+        b.offset = slot_scalar_number(lo->m, slot);
     else if (seg != SEG_STATE)
         b.offset = slot_index(lo->m, slot);
     if (seg == SEG_METRIC || seg == SEG_SCALAR)
@@ -395,7 +374,7 @@ static void give_homes(Lower *lo)
     for (int i = 0; i < g->nwrite; i++) {
         const Write *w = &g->write[i];
 
-        if (is_kept(lo->m->slot[w->slot].kind) && lo->home[w->value.id] < 0)
+        if (slot_is_kept(lo->m->slot[w->slot].kind) && lo->home[w->value.id] < 0)
             lo->home[w->value.id] = lo->slot_buf[w->slot];
     }
     for (int id = 1; id < g->nnode; id++) {

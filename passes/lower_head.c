@@ -221,17 +221,6 @@ static int combine(Fold *f, int acc, const int *value)
     return low_let(lo, loc, OP_select, dt, dt, 3, (int[]){ less, value[0], acc });
 }
 
-static void append(KList *to, Stmt *s)
-{
-    for (; s; s = s->next) {
-        if (to->last)
-            to->last->next = s;
-        else
-            to->first = s;
-        to->last = s;
-    }
-}
-
 /* The element with the innermost loop's variable as `inner`, combined into partial result `lane`.
  * The body stands on its own (no value from around it), so a copy renumbers all its values. */
 static void step(Fold *f, const int *local, Affine inner, Affine lane, int value_base)
@@ -245,7 +234,7 @@ static void step(Fold *f, const int *local, Affine inner, Affine lane, int value
         var[i] = aff_var(lo->mem, i, 1);
     if (f->n)
         var[f->var[f->n - 1]] = inner;
-    append(lo->out, kern_clone(lo->mem, f->body.first, var, value_base, 0));
+    kern_append(lo->out, kern_clone(lo->mem, f->body.first, var, value_base, 0));
     if (f->nd->op == OP_argmax || f->nd->op == OP_argmin)
         step_arg(f, local, value[0], inner);
     else

@@ -157,17 +157,6 @@ static Affine affine(Tile *t, int var) { return aff_var(t->nest->mem, var, 1); }
 
 static Affine sum(Tile *t, Affine a, Affine b) { return aff_add(t->nest->mem, a, b); }
 
-static void add(KList *l, Stmt *s)
-{
-    for (; s; s = s->next) {
-        if (l->last)
-            l->last->next = s;
-        else
-            l->first = s;
-        l->last = s;
-    }
-}
-
 static Stmt *vec_for(Tile *t, int var, int64_t extent, int lanes, bool unroll, Stmt *body)
 {
     Stmt *s = sched_for(t->nest->mem, t->k->loc, var, extent, body);
@@ -254,7 +243,7 @@ static Stmt *fold_loops(Tile *t, const Block *b, const Stmt *s)
         return sched_for(t->nest->mem, s->loc, var, s->extent, fold_body(t, b, s->body));
     /* whole groups of lanes, then those that remain */
     for (const Stmt *in = s->body; in; in = in->next)
-        add(&body, fold_loops(t, b, in));
+        kern_append(&body, fold_loops(t, b, in));
     return sched_for(t->nest->mem, s->loc, var, s->extent, body.first);
 }
 
@@ -290,7 +279,7 @@ static int fold_partials(Tile *t, const Block *b, int padded, KList *l)
     s->at = sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v));
     s->narg = 1;
     s->arg[0] = value;
-    add(l, vec_for(t, u, b->m, 0, true, vec_for(t, v, b->n, 0, true, body.first)));
+    kern_append(l, vec_for(t, u, b->m, 0, true, vec_for(t, v, b->n, 0, true, body.first)));
     return results;
 }
 
@@ -320,14 +309,14 @@ static void write_tile(Tile *t, Affine row, Affine column, int m, int n, KList *
     t->k->nvalue += t->nest->k->nvalue;
     b.local = declare(t, l, (int64_t)m * b.width * (t->along_fold ? NND_LANES : 1));
     for (int i = 0; i < t->nfold; i++, fold = fold->next)
-        add(l, fold_loops(t, &b, fold));
+        kern_append(l, fold_loops(t, &b, fold));
     results = t->along_fold ? fold_partials(t, &b, padded, l) : b.local;
     u = new_var(t);
     v = new_var(t);
     Affine at = sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v));
     Stmt *rest = copy(t, rest_of(t), sum(t, row, affine(t, u)), sum(t, column, affine(t, v)), results, at);
 
-    add(l, vec_for(t, u, m, 0, true, vec_for(t, v, n, t->lanes, true, rest)));
+    kern_append(l, vec_for(t, u, m, 0, true, vec_for(t, v, n, t->lanes, true, rest)));
 }
 
 /* ---- tiles over the result ---- */
@@ -359,9 +348,9 @@ static Stmt *all_rows(Tile *t, Affine column, int n)
 
     if (row_count(t) == t->m)
         return tile_alone(t, aff_const(0), column, t->m, n);
-    add(&l, row_loop(t, column, n));
+    kern_append(&l, row_loop(t, column, n));
     if (rest)
-        add(&l, tile_alone(t, aff_const(row_count(t) - rest), column, rest, n));
+        kern_append(&l, tile_alone(t, aff_const(row_count(t) - rest), column, rest, n));
     return l.first;
 }
 
@@ -407,9 +396,9 @@ static void one_kernel(Tile *t, KernelList *out)
     for (int i = 0; i < n; i++)
         if (i != t->row && i != t->column)
             t->map[nest->var[i]] = affine(t, var[i] = new_var(t));
-    add(&l, column_loop(t));
+    kern_append(&l, column_loop(t));
     if (rest)
-        add(&l, all_rows(t, aff_const(nest->extent[t->column] - rest), rest));
+        kern_append(&l, all_rows(t, aff_const(nest->extent[t->column] - rest), rest));
     t->k->body = l.first;
     for (int i = n - 1; i >= 0; i--)
         if (i != t->row && i != t->column)

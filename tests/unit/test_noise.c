@@ -129,6 +129,7 @@ static void damaged_models(void **unused)
     (void)unused;
     damaged("models/slp.nnd", read_model, ROUNDS);
     damaged("models/mlp.nnd", read_model, ROUNDS);
+    damaged("tests/own.nnd", read_model, ROUNDS);
 }
 
 static void damaged_modules(void **unused)

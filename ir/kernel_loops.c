@@ -1,0 +1,193 @@
+/* kernel_loops.c - are the iterations of parallel and vector loops independent?
+ *
+ * Two iterations must not meet at one place that either of them writes.  For a write a and any access b of the same
+ * array, in iterations p and q of a loop whose variable stands in both with the coefficient c, the distance of their
+ * places is
+ *
+ *   c * (p - q) + small + large,      small: terms whose coefficients are at most c, and the constant
+ *                                     large: terms that are multiples of some g > c
+ *
+ * If c * |p - q| + |small| < g for all that occurs, a distance of 0 needs large == 0; if |small| < c as well, it needs
+ * p == q.  The constant may be taken modulo g.  Tiles, transposed and padded results all pass this; what passes can't
+ * collide.  It runs on kernels whose indices are inside their arrays, so no sum here can overflow.
+ */
+#include "ir/kernel.h"
+
+typedef struct Access { const Stmt *s; int64_t length; bool writes; } Access;
+
+typedef struct Loops {
+    const Plan   *p;
+    const Kernel *k;
+    Arena        *mem;
+    int64_t      *extent;           /* by loop variable */
+    bool         *inside;           /* by loop variable: of the loop looked at */
+    bool         *own;              /* by local: declared in the loop looked at, so each iteration has one */
+    Access       *access; int naccess, caccess;
+} Loops;
+
+/* What is known of a distance so far. */
+typedef struct Distance { int64_t c, least, most, g; } Distance;
+
+static int64_t size(int64_t x) { return x < 0 ? -x : x; }
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b) {
+        int64_t r = a % b;
+
+        a = b;
+        b = r;
+    }
+    return a;
+}
+
+/* coef * x with x in 0..extent-1 */
+static void add_term(Distance *d, int64_t coef, int64_t extent)
+{
+    if (extent == 1 || !coef)
+        return;
+    if (size(coef) > d->c)
+        d->g = gcd(size(coef), d->g);
+    else
+        *(coef < 0 ? &d->least : &d->most) += coef * (extent - 1);
+}
+
+static void add_constant(Distance *d, int64_t x)
+{
+    if (d->g) {
+        x %= d->g;
+        if (size(x) > d->g / 2)
+            x -= x < 0 ? -d->g : d->g;
+    }
+    d->least += x;
+    d->most += x;
+}
+
+/* Loops inside run on their own in each iteration; those around stand still. */
+static void add_terms(const Loops *l, const Stmt *loop, Distance *d, Affine a, Affine b)
+{
+    for (int i = 0; i < a.n; i++) {
+        int var = a.term[i].var;
+
+        if (var != loop->id)
+            add_term(d, l->inside[var] ? a.term[i].coef : a.term[i].coef - aff_coef(b, var), l->extent[var]);
+    }
+    for (int i = 0; i < b.n; i++) {
+        int var = b.term[i].var;
+
+        if (var != loop->id && (l->inside[var] || !aff_coef(a, var)))
+            add_term(d, -b.term[i].coef, l->extent[var]);
+    }
+}
+
+static bool apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b)
+{
+    Distance d = { .c = size(aff_coef(a->s->at, loop->id)) };
+    int64_t  far;
+
+    if (!d.c || aff_coef(a->s->at, loop->id) != aff_coef(b->s->at, loop->id))
+        return false;
+    add_terms(l, loop, &d, a->s->at, b->s->at);
+    add_constant(&d, a->s->at.base - b->s->at.base);
+    d.most += a->length - 1;
+    d.least -= b->length - 1;
+    far = -d.least > d.most ? -d.least : d.most;
+    return far < d.c && (!d.g || d.c * (loop->extent - 1) + far < d.g);
+}
+
+/* ---- accesses ---- */
+
+static bool is_local(const Stmt *s) { return s->kind != ST_LOAD && s->kind != ST_STORE; }
+
+static bool same_array(const Loops *l, const Stmt *a, const Stmt *b)
+{
+    const Buffer *x, *y;
+
+    if (is_local(a) || is_local(b))
+        return is_local(a) && is_local(b) && a->local == b->local;
+    x = &l->p->buf[a->buf];
+    y = &l->p->buf[b->buf];
+    return a->buf == b->buf || (x->seg == SEG_STATE && y->seg == SEG_STATE && x->slot == y->slot);
+}
+
+static void add_access(Loops *l, const Stmt *s)
+{
+    arena_push(l->mem, l->access, l->naccess, l->caccess);
+    /* a fold works in place, on all of its elements */
+    l->access[l->naccess++] = (Access){ s, s->kind == ST_FOLD ? s->count : 1, s->kind != ST_LOAD && s->kind != ST_GET };
+}
+
+static void gather(Loops *l, const Stmt *s)
+{
+    for (; s; s = s->next)
+        switch (s->kind) {
+        case ST_FOR:
+            l->inside[s->id] = true;
+            gather(l, s->body);
+            break;
+        case ST_LOCAL:
+            l->own[s->id] = true;
+            break;
+        case ST_LOAD: case ST_STORE:
+            add_access(l, s);
+            break;
+        case ST_GET: case ST_SET: case ST_FOLD:
+            if (!l->own[s->local])
+                add_access(l, s);
+            break;
+        case ST_LET: case ST_CONST: case ST_INDEX: case ST_RANDOM:
+            break;
+        }
+}
+
+static const char *check_loop(Loops *l, const Stmt *loop)
+{
+    l->inside = arena_array(l->mem, bool, l->k->nvar + 1);
+    l->own = arena_array(l->mem, bool, l->k->nlocal + 1);
+    l->naccess = 0;
+    gather(l, loop->body);
+    for (int i = 0; i < l->naccess; i++)
+        for (int j = 0; j < l->naccess; j++) {
+            const Access *a = &l->access[i], *b = &l->access[j];
+
+            if (!a->writes || !same_array(l, a->s, b->s) || apart(l, loop, a, b))
+                continue;
+            return arena_printf(l->mem, "iterations of the %s loop i%d %s the same place of %c%d",
+                                loop->par ? "parallel" : "vec", loop->id,
+                                b->writes ? "store to" : "store to and load from", is_local(a->s) ? 'l' : 'b',
+                                is_local(a->s) ? a->s->local : a->s->buf);
+        }
+    return NULL;
+}
+
+static const char *check_list(Loops *l, const Stmt *s)
+{
+    const char *why = NULL;
+
+    for (; s && !why; s = s->next) {
+        if (s->kind != ST_FOR)
+            continue;
+        if (s->extent > 1 && (s->par || s->lanes))
+            why = check_loop(l, s);
+        if (!why)
+            why = check_list(l, s->body);
+    }
+    return why;
+}
+
+static void find_extents(Loops *l, const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_FOR) {
+            l->extent[s->id] = s->extent;
+            find_extents(l, s->body);
+        }
+}
+
+const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem)
+{
+    Loops l = { .p = p, .k = k, .mem = mem, .extent = arena_array(mem, int64_t, k->nvar + 1) };
+
+    find_extents(&l, k->body);
+    return check_list(&l, k->body);
+}

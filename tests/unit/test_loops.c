@@ -1,0 +1,209 @@
+/* test_loops.c - what the verifier takes for independent iterations is independent.
+ *
+ * Small kernels with arbitrary indices are run through by counting; a collision that the verifier has not refused is
+ * a mistake.  It may refuse what would do no harm, but not what lower and schedule write: tiles, transposed results,
+ * remainders, sums in registers.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "ir/kernel.h"
+#include "tests/unit/arbitrary.h"
+
+enum { ROUNDS = 20000, COUNT = 64 };
+
+/* One kernel over @p : f32[64]; b1 is the same slot again. */
+static Module *read_kernel(const char *body)
+{
+    char text[2048];
+    int  n = snprintf(text, sizeof text,
+                      "nnd-ir 1\nslot @p : state f32[64]\ngraph train 1 {\n  %%1 = read @p : f32[64]\n}\nplan train 1 {\n"
+                      "  buffer b0 : state+0 f32[64] @p\n  buffer b1 : state+0 f32[64] @p\n  scratch 0\n"
+                      "  kernel k1 \"\" scheduled flops 0 {\n%s\n}\n}\n",
+                      body);
+    Module *m = module_read("<text>", text, (size_t)n);
+
+    if (m->diag.nerror)
+        fail_msg("%s\n%s", body, m->diag.text);
+    return m;
+}
+
+static const char *const fine[] = {
+    "for i0 < 64 par {\n%0 = load b0[i0] : f32\nstore b0[i0], %0\n}",                              /* in place */
+    "for i0 < 8 par {\nfor i1 < 8 {\n%0 = 1 : f32\nstore b0[i0 + 8*i1], %0\n}\n}",                 /* transposed */
+    "for i0 < 8 par {\nfor i1 < 7 {\n%0 = 1 : f32\nstore b0[i0 + 8*i1], %0\n}\n%1 = 2 : f32\nstore b0[i0 + 56], %1\n}",
+    "for i0 < 5 par {\nfor i1 < 6 {\n%0 = 1 : f32\nstore b0[12*i0 + 2*i1], %0\n}\n%1 = 1 : f32\nstore b0[12*i0 + 1], %1\n}",
+    "for i0 < 4 par {\nfor i1 < 3 {\nfor i2 < 4 vec 4 {\n%0 = 1 : f32\nstore b0[16*i0 + 4*i1 + i2], %0\n}\n}\n}",
+    "for i0 < 8 par {\n%0 = load b0[-8*i0 + 56] : f32\nstore b1[-8*i0 + 57], %0\n}",               /* falling, side by side */
+    "local l0 : f32[16] = 0\nfor i0 < 4 {\nfor i1 < 16 vec 8 unroll {\n%0 = get l0[i1] : f32\nset l0[i1], %0\n}\n}",
+    "for i0 < 8 vec 8 {\nlocal l0 : f32[1] = 0\n%0 = 1 : f32\nset l0[0], %0\n%1 = fold add l0[0 .. 1] : f32\n}",
+    "for i0 < 1 par {\n%0 = 1 : f32\nstore b0[0], %0\n}",                                          /* only one iteration */
+    "for i0 < 8 par {\n%0 = load b0[0] : f32\n}",                                                  /* nothing is written */
+};
+
+typedef struct Mistake { const char *body, *says; } Mistake;
+
+static const Mistake mistake[] = {
+    { "for i0 < 4 par {\n%0 = load b0[i0 + 1] : f32\nstore b0[i0], %0\n}",
+      "the parallel loop i0 store to and load from the same place of b0" },
+    { "for i0 < 4 par {\n%0 = load b1[0] : f32\nstore b0[i0], %0\n}",
+      "the parallel loop i0 store to and load from the same place of b0" },
+    { "for i0 < 4 par {\nfor i1 < 3 {\n%0 = 1 : f32\nstore b0[2*i0 + i1], %0\n}\n}",
+      "the parallel loop i0 store to the same place of b0" },
+    { "for i0 < 4 par {\nfor i1 < 3 {\n%0 = 1 : f32\nstore b0[2*i0 + 6*i1], %0\n}\n}", "store to the same place of b0" },
+    { "for i0 < 8 vec 8 {\n%0 = 1 : f32\nstore b0[0], %0\n}", "the vec loop i0 store to the same place of b0" },
+    { "for i0 < 2 {\nfor i1 < 8 vec 8 {\n%0 = load b0[8*i0] : f32\nstore b0[8*i0 + i1], %0\n}\n}",
+      "the vec loop i1 store to and load from the same place of b0" },
+    { "local l0 : f32[1] = 0\nfor i0 < 8 vec 8 {\n%0 = 1 : f32\nset l0[0], %0\n}",
+      "the vec loop i0 store to the same place of l0" },
+    { "local l0 : f32[8] = 0\nfor i0 < 8 vec 8 {\n%0 = fold add l0[0 .. 8] : f32\n}",
+      "the vec loop i0 store to the same place of l0" },
+};
+
+static void test_known(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof fine / sizeof *fine; i++) {
+        Module     *m = read_kernel(fine[i]);
+        const char *why = plan_verify(m->plan[0], &m->mem);
+
+        if (why)
+            fail_msg("%s\n%s", fine[i], why);
+        module_free(m);
+    }
+    for (size_t i = 0; i < sizeof mistake / sizeof *mistake; i++) {
+        Module     *m = read_kernel(mistake[i].body);
+        const char *why = plan_verify(m->plan[0], &m->mem);
+
+        if (!why || !strstr(why, mistake[i].says))
+            fail_msg("%s\nwants \"%s\", says \"%s\"", mistake[i].body, mistake[i].says, why ? why : "nothing");
+        module_free(m);
+    }
+}
+
+/* ---- by counting ---- */
+
+/* Loops 0..2 in each other; the one that is looked at is 0 (parallel) or 1 (vec).  Two statements in the innermost. */
+typedef struct Small { int64_t extent[3], coef[2][3], base[2]; bool stores[2]; int looked_at; } Small;
+
+static Small arb_small(Rng *r)
+{
+    static const int64_t coef[] = { 0, 1, 1, 2, 3, 4, 4, 6, 8, 12, -1, -4 };
+    Small s = { .stores = { true, rng_below(r, 2) }, .looked_at = rng_below(r, 2) };
+    bool  alike = rng_below(r, 2);
+
+    for (int k = 0; k < 3; k++) {
+        s.extent[k] = 1 + rng_below(r, 4);
+        for (int i = 0; i < 2; i++)
+            s.coef[i][k] = coef[rng_below(r, 12)];
+        if (alike || k == s.looked_at)
+            s.coef[1][k] = s.coef[0][k];
+    }
+    for (int i = 0; i < 2; i++)
+        s.base[i] = rng_below(r, 2) ? 0 : rng_below(r, 30);
+    return s;
+}
+
+static int64_t place(const Small *s, int i, const int64_t *var)
+{
+    return s->base[i] + s->coef[i][0] * var[0] + s->coef[i][1] * var[1] + s->coef[i][2] * var[2];
+}
+
+/* -1: not inside the array; else whether two iterations meet */
+static int meet(const Small *s)
+{
+    /* by place: 1 + the iteration that stored there, that loaded; everything is looked at for each value of what is around */
+    int64_t around = s->looked_at ? s->extent[0] : 1;
+
+    for (int64_t out = 0; out < around; out++) {
+        unsigned stored[COUNT] = { 0 }, touched[COUNT] = { 0 };
+
+        for (int64_t n = 0; n < s->extent[0] * s->extent[1] * s->extent[2]; n++) {
+            int64_t var[3] = { n / s->extent[2] / s->extent[1], n / s->extent[2] % s->extent[1], n % s->extent[2] };
+
+            if (s->looked_at && var[0] != out)
+                continue;
+            for (int i = 0; i < 2; i++) {
+                int64_t at = place(s, i, var);
+
+                if (at < 0 || at >= COUNT)
+                    return -1;
+                touched[at] |= 1u << var[s->looked_at];
+                stored[at] |= s->stores[i] ? 1u << var[s->looked_at] : 0;
+            }
+        }
+        for (int i = 0; i < COUNT; i++)
+            if (stored[i] && (touched[i] & (touched[i] - 1)))
+                return 1;
+    }
+    return 0;
+}
+
+static Affine small_affine(Arena *mem, const Small *s, int i)
+{
+    Affine a = aff_const(s->base[i]);
+
+    for (int k = 0; k < 3; k++)
+        a = aff_add(mem, a, aff_var(mem, k, s->coef[i][k]));
+    return a;
+}
+
+static const char *ask(Arena *mem, const Small *s)
+{
+    Buffer buf = { .seg = SEG_SCRATCH, .dtype = DT_f32, .count = COUNT };
+    Plan   p = { .buf = &buf, .nbuf = 1 };
+    KList  list[4] = { { 0 } };
+    Kernel k = { .name = "k", .nvar = 3 };
+
+    for (int i = 0; i < 2; i++) {
+        Stmt *access = kern_add(mem, &list[3], s->stores[i] ? ST_STORE : ST_LOAD, (Loc){ 0 });
+
+        access->at = small_affine(mem, s, i);
+    }
+    for (int v = 2; v >= 0; v--) {
+        Stmt *loop = kern_add(mem, &list[v], ST_FOR, (Loc){ 0 });
+
+        loop->id = v;
+        loop->extent = s->extent[v];
+        loop->par = v == 0 && s->looked_at == 0;
+        loop->lanes = v == 1 && s->looked_at == 1 ? 4 : 0;
+        loop->body = list[v + 1].first;
+    }
+    k.body = list[0].first;
+    return kernel_check_loops(&p, &k, mem);
+}
+
+static void test_counted(void **state)
+{
+    Rng r = { 3 };
+    int passed = 0, harmless = 0;
+
+    (void)state;
+    for (int i = 0; i < ROUNDS; i++) {
+        Arena mem = { 0 };
+        Small s = arb_small(&r);
+        int   met = meet(&s);
+        bool  refused = met >= 0 && ask(&mem, &s);
+
+        if (met == 1 && !refused)
+            fail_msg("round %d: %lld*i0 + %lld*i1 + %lld*i2 + %lld and %lld*i0 + %lld*i1 + %lld*i2 + %lld meet", i,
+                     (long long)s.coef[0][0], (long long)s.coef[0][1], (long long)s.coef[0][2], (long long)s.base[0],
+                     (long long)s.coef[1][0], (long long)s.coef[1][1], (long long)s.coef[1][2], (long long)s.base[1]);
+        passed += met == 0 && !refused;
+        harmless += met == 0 && refused;
+        arena_free(&mem);
+    }
+    assert_true(passed > ROUNDS / 20 && passed > harmless);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_known), cmocka_unit_test(test_counted) };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
