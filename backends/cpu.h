@@ -3,16 +3,20 @@
 #define NND_BACKENDS_CPU_H
 
 #include <llvm-c/Core.h>
-#include <llvm-c/TargetMachine.h>
 
 #include "backends/backend.h"
 
-/* The registers of a local: one value an element, or one vector for each run of `lanes` elements. */
+/* Where a local lives: in registers, a cell for each run of `width` elements; on the stack if some place in it
+ * is known only when the kernel runs. */
 typedef struct LocalRegs {
-    const Stmt   *decl;
-    int           lanes;       /* 0: one value an element */
+    bool          declared;    /* in a body that is being emitted */
+    bool          on_stack;
+    int           width;       /* elements of a cell */
+    int           copies;      /* lanes of the vec loop it is declared in, each with its own; 0: in none */
+    Dtype         dtype;
     int           ncell;
-    LLVMValueRef *cell;
+    LLVMValueRef *cell;        /* vectors of `width`, or of `copies`, or single values */
+    LLVMValueRef  stack;       /* element i of lane l at [i * copies + l] */
 } LocalRegs;
 
 typedef struct Emit {
@@ -21,12 +25,16 @@ typedef struct Emit {
     LLVMContextRef     C;
     LLVMModuleRef      M;
     LLVMBuilderRef     B;
+
+    /* the plan being emitted */
     const Plan        *p;
+    LLVMValueRef      *scope;      /* of each buffer, and last of the row numbers: its alias scope, and */
+    LLVMValueRef      *apart;      /* the list of those that share no memory with it */
 
     /* the kernel being emitted */
     const Kernel      *k;
-    LLVMValueRef       fn, step, first, last;
-    LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element */
+    LLVMValueRef       fn, step;
+    LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element; of a scalar: its value */
     LLVMValueRef       rows;
     LLVMValueRef      *var;        /* each loop variable, i64; inside a vec loop: of lane 0 */
     LLVMValueRef      *value;      /* scalar, or a vector of `lanes` */
@@ -37,22 +45,25 @@ typedef struct Emit {
     int                lanes, active;    /* lanes of its vectors; how many of them count */
 } Emit;
 
-/* types (cpu_value.c) */
+/* types and constants (cpu_value.c) */
 LLVMTypeRef  cpu_scalar_type(Emit *e, Dtype d);            /* of a value; bool is i1 */
 LLVMTypeRef  cpu_memory_type(Emit *e, Dtype d);            /* in memory; bool is i8 */
-LLVMTypeRef  cpu_type_like(Emit *e, LLVMTypeRef scalar, LLVMValueRef like);   /* scalar, or a vector as long as like's */
+LLVMTypeRef  cpu_type_like(LLVMTypeRef scalar, LLVMValueRef like);            /* scalar, or a vector as long as like's */
 bool         cpu_is_vector(LLVMValueRef v);
 LLVMValueRef cpu_splat(Emit *e, LLVMValueRef v, int lanes);
 LLVMValueRef cpu_vector(Emit *e, LLVMValueRef v);          /* splat to the vec loop's lanes unless it is a vector */
 LLVMValueRef cpu_i64(Emit *e, int64_t x);
 LLVMValueRef cpu_i32(Emit *e, int64_t x);
-LLVMValueRef cpu_float(Emit *e, LLVMValueRef like, double x);                 /* a constant of like's type */
+LLVMValueRef cpu_float(LLVMValueRef like, double x);       /* constants of like's type */
+LLVMValueRef cpu_int(LLVMValueRef like, int64_t x);
 LLVMValueRef cpu_const(Emit *e, Dtype d, double x);
+LLVMValueRef cpu_shuffle(Emit *e, LLVMValueRef a, LLVMValueRef b, const int *lane, int n);
+LLVMValueRef cpu_part(Emit *e, LLVMValueRef v, int from, int n);              /* lanes from.. of a vector */
 LLVMValueRef cpu_intrinsic(Emit *e, const char *name, LLVMTypeRef *overload, int noverload, LLVMValueRef *arg, int narg);
 LLVMValueRef cpu_intrinsic1(Emit *e, const char *name, LLVMValueRef a);       /* overloaded on its argument's type */
 
-/* one operation of ops.def on values of equal length */
-LLVMValueRef cpu_op(Emit *e, Op op, Dtype dtype, Dtype from, const LLVMValueRef *arg, int narg);
+/* one operation of ops.def on values of equal length (cpu_op.c) */
+LLVMValueRef cpu_op(Emit *e, Op op, Dtype dtype, Dtype from, LLVMValueRef *arg, int narg);
 
 /* functions of f32 as polynomials (cpu_math.c); error bounds in backends/README.md */
 LLVMValueRef cpu_exp(Emit *e, LLVMValueRef x);
@@ -61,17 +72,40 @@ LLVMValueRef cpu_tanh(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_sigmoid(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, uint32_t stream, Dtype d);
 
-/* memory (cpu_memory.c): inside a vec loop, vectors */
-LLVMValueRef cpu_affine(Emit *e, Affine a);                /* i64, at lane 0 */
+/* memory (cpu_memory.c): inside a vec loop, vectors.  A place is where lane 0 is and how far the next lane's is. */
+typedef struct Place { LLVMValueRef pointer; int64_t stride; Dtype dtype; int scope; } Place;   /* scope -1: the stack */
+LLVMValueRef cpu_load_place(Emit *e, const Place *at);
+void         cpu_store_place(Emit *e, const Place *at, LLVMValueRef v);
 LLVMValueRef cpu_load(Emit *e, const Stmt *s);
 void         cpu_store(Emit *e, const Stmt *s);
+LLVMValueRef cpu_element(Emit *e, LLVMValueRef pointer, LLVMTypeRef type, Affine at, int64_t scale);   /* &pointer[at * scale] */
+bool         cpu_known(Emit *e, Affine at, int64_t *x);    /* at lane 0, if no running loop takes part */
 LLVMValueRef cpu_index(Emit *e, Affine at, LLVMTypeRef type);       /* the affine form itself, a vector if it varies */
 LLVMValueRef cpu_mask(Emit *e);                            /* which lanes count; constant */
+int64_t      cpu_lane_stride(const Emit *e, Affine a);
 
-/* kernels (cpu_kernel.c) and entries (cpu_entry.c) */
-LLVMValueRef cpu_kernel(Emit *e, const Plan *p, const Kernel *k, const char *name);
-void         cpu_entry(Emit *e, const Plan *p, LLVMValueRef *kernel, const char *name);
-LLVMValueRef cpu_field_of_step(Emit *e, LLVMValueRef step, size_t offset, LLVMTypeRef type);   /* loads it */
+/* where a kernel's buffers are, and which share memory (cpu_buffer.c) */
+void         cpu_bases(Emit *e);
+void         cpu_scopes(Emit *e);
+void         cpu_set_scope(Emit *e, LLVMValueRef access, int scope);
+LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef type);        /* loads it */
+LLVMValueRef cpu_bytes(Emit *e, LLVMValueRef p, LLVMValueRef nbytes);                          /* p + nbytes */
+
+/* locals (cpu_local.c) */
+void         cpu_plan_locals(Emit *e);                     /* registers or stack, for each local of the kernel */
+bool         cpu_is_cell_loop(const Emit *e, const Stmt *loop);     /* reaches cells along its variable: must be written out */
+void         cpu_local(Emit *e, const Stmt *s);
+LLVMValueRef cpu_get(Emit *e, const Stmt *s);
+void         cpu_set(Emit *e, const Stmt *s);
+LLVMValueRef cpu_fold(Emit *e, const Stmt *s);
+bool         cpu_fold_row(Emit *e, const Stmt *loop);      /* a loop that only folds results into another local */
+
+/* loops (cpu_kernel.c) and entries (cpu_entry.c) */
+LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, const char *name);
+int          cpu_loop_lanes(const Emit *e, const Stmt *loop);       /* marks count in scheduled kernels only */
+bool         cpu_is_unrolled(const Emit *e, const Stmt *loop);
+void         cpu_entry(Emit *e, LLVMValueRef *kernel, const char *name);
 const char  *cpu_entry_symbol(Arena *mem, const Plan *p);
+bool         cpu_is_parallel(const Kernel *k);
 
 #endif

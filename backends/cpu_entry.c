@@ -5,14 +5,13 @@
 
 typedef struct Entry {
     Emit        *e;
-    const Plan  *p;
     LLVMTypeRef  ptr, i64, i8;
     LLVMValueRef fn, call, step;     /* the function; its NndCall; the NndStep on its stack */
 } Entry;
 
 static LLVMValueRef field(Entry *n, size_t offset, LLVMTypeRef type)
 {
-    return cpu_field_of_step(n->e, n->call, offset, type);
+    return cpu_member(n->e, n->call, offset, type);
 }
 
 static LLVMValueRef bytes(Entry *n, LLVMValueRef p, LLVMValueRef at) { return LLVMBuildGEP2(n->e->B, n->i8, p, &at, 1, ""); }
@@ -68,7 +67,7 @@ static int metric_count(const Module *m)
 static void fill_batch(Entry *n, LLVMValueRef i)
 {
     LLVMBuilderRef B = n->e->B;
-    LLVMValueRef row = LLVMBuildMul(B, i, cpu_i64(n->e, n->p->batch * 4), "");
+    LLVMValueRef row = LLVMBuildMul(B, i, cpu_i64(n->e, n->e->p->batch * 4), "");
     LLVMValueRef metric = LLVMBuildMul(B, i, cpu_i64(n->e, metric_count(n->e->m) * 8), "");
 
     set(n, offsetof(NndStep, index), i);
@@ -93,7 +92,7 @@ static void call_parallel(Entry *n, LLVMValueRef kernel, LLVMTypeRef ktype, int6
     LLVMBuildCall2(B, ktype, kernel, (LLVMValueRef[]){ n->step, cpu_i64(n->e, 0), cpu_i64(n->e, extent) }, 3, "");
     LLVMBuildBr(B, after);
     LLVMPositionBuilderAtEnd(B, shared);
-    run = cpu_field_of_step(n->e, par, offsetof(NndPar, run), n->ptr);
+    run = cpu_member(n->e, par, offsetof(NndPar, run), n->ptr);
     LLVMBuildCall2(B, type, run, (LLVMValueRef[]){ par, kernel, n->step, cpu_i64(n->e, extent) }, 4, "");
     LLVMBuildBr(B, after);
     LLVMPositionBuilderAtEnd(B, after);
@@ -101,13 +100,13 @@ static void call_parallel(Entry *n, LLVMValueRef kernel, LLVMTypeRef ktype, int6
 
 static void call_kernels(Entry *n, LLVMValueRef *kernel)
 {
-    for (int k = 0; k < n->p->nkernel; k++) {
-        const Stmt *body = n->p->kernel[k]->body;
+    for (int k = 0; k < n->e->p->nkernel; k++) {
+        const Kernel *of = n->e->p->kernel[k];
         LLVMTypeRef type = LLVMGlobalGetValueType(kernel[k]);
         LLVMValueRef arg[3] = { n->step, cpu_i64(n->e, 0), cpu_i64(n->e, 1) };
 
-        if (body && body->par && !body->next)
-            call_parallel(n, kernel[k], type, body->extent);
+        if (cpu_is_parallel(of))
+            call_parallel(n, kernel[k], type, of->body->extent);
         else
             LLVMBuildCall2(n->e->B, type, kernel[k], arg, 3, "");
     }
@@ -129,9 +128,9 @@ const char *cpu_entry_symbol(Arena *mem, const Plan *p)
     return arena_printf(mem, "run_%s_%lld", entry_name[p->entry], (long long)p->batch);
 }
 
-void cpu_entry(Emit *e, const Plan *p, LLVMValueRef *kernel, const char *name)
+void cpu_entry(Emit *e, LLVMValueRef *kernel, const char *name)
 {
-    Entry n = { .e = e, .p = p, .ptr = LLVMPointerTypeInContext(e->C, 0), .i64 = LLVMInt64TypeInContext(e->C),
+    Entry n = { .e = e, .ptr = LLVMPointerTypeInContext(e->C, 0), .i64 = LLVMInt64TypeInContext(e->C),
                 .i8 = LLVMInt8TypeInContext(e->C) };
     LLVMBasicBlockRef before, head, body, after;
     LLVMValueRef i, next, nbatch;

@@ -1,30 +1,63 @@
 /* cpu_memory.c - loads and stores of a kernel: one number outside vec loops, a vector inside.
  *
  * A vector whose elements lie side by side is one access, masked by a constant where the last group of a loop is
- * not full, so nothing outside a buffer is touched.  Other strides go lane by lane.
+ * not full, so nothing outside a buffer is touched.  Other strides go lane by lane: that is faster than the
+ * gather instructions of the machines at hand.
  */
 #include "backends/cpu.h"
 #include "backends/llvm_compat.h"
 
-/* At lane 0: the vec loop's variable stands for its group's first iteration. */
-LLVMValueRef cpu_affine(Emit *e, Affine a)
+/* ---- affine forms ---- */
+
+int64_t cpu_lane_stride(const Emit *e, Affine a) { return e->vec_var < 0 ? 0 : aff_coef(a, e->vec_var); }
+
+/* What unrolled loops and constants contribute; *running is the rest, NULL if there is none.  So copies of an
+ * unrolled body share the rest, and differ by a displacement. */
+static int64_t split_affine(Emit *e, Affine a, LLVMValueRef *running)
 {
-    LLVMValueRef x = cpu_i64(e, a.base);
+    int64_t known = a.base;
 
+    *running = NULL;
     for (int i = 0; i < a.n; i++) {
-        LLVMValueRef t = LLVMBuildMul(e->B, e->var[a.term[i].var], cpu_i64(e, a.term[i].coef), "");
+        LLVMValueRef v = e->var[a.term[i].var];
 
-        x = LLVMBuildAdd(e->B, x, t, "");
+        if (LLVMIsAConstantInt(v)) {
+            known += a.term[i].coef * LLVMConstIntGetSExtValue(v);
+            continue;
+        }
+        if (a.term[i].coef != 1)
+            v = LLVMBuildMul(e->B, v, cpu_i64(e, a.term[i].coef), "");
+        *running = *running ? LLVMBuildAdd(e->B, *running, v, "") : v;
     }
-    return x;
+    return known;
 }
 
-static int64_t lane_stride(const Emit *e, Affine a) { return e->vec_var < 0 ? 0 : aff_coef(a, e->vec_var); }
+bool cpu_known(Emit *e, Affine at, int64_t *x)
+{
+    for (int i = 0; i < at.n; i++)
+        if (!LLVMIsAConstantInt(e->var[at.term[i].var]))
+            return false;
+
+    LLVMValueRef running;
+
+    *x = split_affine(e, at, &running);
+    return true;
+}
+
+static LLVMValueRef affine_value(Emit *e, Affine a)
+{
+    LLVMValueRef running;
+    int64_t known = split_affine(e, a, &running);
+
+    if (!running)
+        return cpu_i64(e, known);
+    return known ? LLVMBuildAdd(e->B, running, cpu_i64(e, known), "") : running;
+}
 
 LLVMValueRef cpu_index(Emit *e, Affine at, LLVMTypeRef type)
 {
-    LLVMValueRef x = LLVMBuildTruncOrBitCast(e->B, cpu_affine(e, at), type, ""), lane[64];
-    int64_t stride = lane_stride(e, at);
+    LLVMValueRef x = LLVMBuildTruncOrBitCast(e->B, affine_value(e, at), type, ""), lane[64];
+    int64_t stride = cpu_lane_stride(e, at);
 
     if (!stride)
         return x;
@@ -42,22 +75,25 @@ LLVMValueRef cpu_mask(Emit *e)
     return LLVMConstVector(lane, (unsigned)e->lanes);
 }
 
-/* The address at lane `lane`.  A field's rows are picked by number. */
-static LLVMValueRef address(Emit *e, const Stmt *s, int lane)
+/* ---- places ---- */
+
+static LLVMValueRef elements_on(Emit *e, LLVMTypeRef type, LLVMValueRef pointer, int64_t n)
 {
-    const Buffer *b = &e->p->buf[s->buf];
-    LLVMTypeRef type = cpu_memory_type(e, b->dtype);
-    LLVMValueRef at = LLVMBuildAdd(e->B, cpu_affine(e, s->at), cpu_i64(e, lane * lane_stride(e, s->at)), ""), row;
+    LLVMValueRef by = cpu_i64(e, n);
 
-    if (b->seg == SEG_FIELD) {
-        LLVMTypeRef i32 = LLVMInt32TypeInContext(e->C);
+    return n ? LLVMBuildGEP2(e->B, type, pointer, &by, 1, "") : pointer;
+}
 
-        row = LLVMBuildAdd(e->B, cpu_affine(e, s->row), cpu_i64(e, lane * lane_stride(e, s->row)), "");
-        row = LLVMBuildLoad2(e->B, i32, LLVMBuildGEP2(e->B, i32, e->rows, &row, 1, ""), "");
-        row = LLVMBuildSExt(e->B, row, LLVMInt64TypeInContext(e->C), "");
-        at = LLVMBuildAdd(e->B, at, LLVMBuildMul(e->B, row, cpu_i64(e, b->count), ""), "");
-    }
-    return LLVMBuildGEP2(e->B, type, e->base[s->buf], &at, 1, "");
+LLVMValueRef cpu_element(Emit *e, LLVMValueRef pointer, LLVMTypeRef type, Affine at, int64_t scale)
+{
+    LLVMValueRef running;
+    int64_t known = split_affine(e, at, &running);
+
+    if (running && scale != 1)
+        running = LLVMBuildMul(e->B, running, cpu_i64(e, scale), "");
+    if (running)
+        pointer = LLVMBuildGEP2(e->B, type, pointer, &running, 1, "");
+    return elements_on(e, type, pointer, known * scale);
 }
 
 static LLVMValueRef from_memory(Emit *e, Dtype d, LLVMValueRef v)
@@ -67,102 +103,158 @@ static LLVMValueRef from_memory(Emit *e, Dtype d, LLVMValueRef v)
 
 static LLVMValueRef to_memory(Emit *e, Dtype d, LLVMValueRef v)
 {
-    return d == DT_bool ? LLVMBuildZExt(e->B, v, cpu_type_like(e, LLVMInt8TypeInContext(e->C), v), "") : v;
+    return d == DT_bool ? LLVMBuildZExt(e->B, v, cpu_type_like(LLVMInt8TypeInContext(e->C), v), "") : v;
 }
 
-static void align_pointer(Emit *e, LLVMValueRef call, unsigned arg, int64_t bytes)
+/* A masked load or store of the vec loop's active lanes, by the intrinsic `name`. */
+static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Place *at, LLVMValueRef stored)
 {
-    unsigned kind = LLVMGetEnumAttributeKindForName("align", 5);
+    LLVMTypeRef over[2] = { vec, LLVMPointerTypeInContext(e->C, 0) };
+    unsigned kind = LLVMGetEnumAttributeKindForName("align", 5), pointer;
+    uint64_t align = (uint64_t)dt_bytes(at->dtype);
+    LLVMValueRef arg[4], call;
+    int n = 0;
 
-    LLVMAddCallSiteAttribute(call, arg + 1, LLVMCreateEnumAttribute(e->C, kind, (uint64_t)bytes));
-}
-
-static LLVMValueRef masked_load(Emit *e, LLVMTypeRef vec, LLVMValueRef p, int64_t bytes)
-{
-    LLVMTypeRef over[2] = { vec, LLVMTypeOf(p) };
-    LLVMValueRef arg[4] = { p }, call;
-    int n = 1;
-
+    if (stored)
+        arg[n++] = stored;
+    arg[n++] = at->pointer;
+    pointer = (unsigned)n;                  /* attributes count parameters from 1 */
     if (COMPAT_MASKED_ALIGN_OPERAND)
-        arg[n++] = cpu_i32(e, bytes);
+        arg[n++] = cpu_i32(e, (int64_t)align);
     arg[n++] = cpu_mask(e);
-    arg[n++] = LLVMConstNull(vec);
-    call = cpu_intrinsic(e, compat_masked_load, over, 2, arg, n);
+    if (!stored)
+        arg[n++] = LLVMConstNull(vec);
+    call = cpu_intrinsic(e, name, over, 2, arg, n);
     if (!COMPAT_MASKED_ALIGN_OPERAND)
-        align_pointer(e, call, 0, bytes);
+        LLVMAddCallSiteAttribute(call, pointer, LLVMCreateEnumAttribute(e->C, kind, align));
+    cpu_set_scope(e, call, at->scope);
     return call;
 }
 
-static void masked_store(Emit *e, LLVMValueRef v, LLVMValueRef p, int64_t bytes)
+static LLVMValueRef load_one(Emit *e, const Place *at, LLVMTypeRef type, LLVMValueRef pointer)
 {
-    LLVMTypeRef over[2] = { LLVMTypeOf(v), LLVMTypeOf(p) };
-    LLVMValueRef arg[4] = { v, p }, call;
-    int n = 2;
+    LLVMValueRef v = LLVMBuildLoad2(e->B, type, pointer, "");
 
-    if (COMPAT_MASKED_ALIGN_OPERAND)
-        arg[n++] = cpu_i32(e, bytes);
-    arg[n++] = cpu_mask(e);
-    call = cpu_intrinsic(e, compat_masked_store, over, 2, arg, n);
-    if (!COMPAT_MASKED_ALIGN_OPERAND)
-        align_pointer(e, call, 1, bytes);
+    LLVMSetAlignment(v, (unsigned)dt_bytes(at->dtype));
+    cpu_set_scope(e, v, at->scope);
+    return v;
 }
 
-static LLVMValueRef load_lanes(Emit *e, const Stmt *s, LLVMTypeRef type)
+static void store_one(Emit *e, const Place *at, LLVMValueRef v, LLVMValueRef pointer)
+{
+    LLVMValueRef store = LLVMBuildStore(e->B, v, pointer);
+
+    LLVMSetAlignment(store, (unsigned)dt_bytes(at->dtype));
+    cpu_set_scope(e, store, at->scope);
+}
+
+static LLVMValueRef load_lanes(Emit *e, const Place *at, LLVMTypeRef type)
 {
     LLVMValueRef v = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes));
 
     for (int i = 0; i < e->active; i++) {
-        LLVMValueRef x = LLVMBuildLoad2(e->B, type, address(e, s, i), "");
+        LLVMValueRef x = load_one(e, at, type, elements_on(e, type, at->pointer, i * at->stride));
 
         v = LLVMBuildInsertElement(e->B, v, x, cpu_i64(e, i), "");
     }
     return v;
 }
 
-LLVMValueRef cpu_load(Emit *e, const Stmt *s)
+LLVMValueRef cpu_load_place(Emit *e, const Place *at)
 {
-    Dtype d = e->p->buf[s->buf].dtype;
-    LLVMTypeRef type = cpu_memory_type(e, d), vec;
+    LLVMTypeRef type = cpu_memory_type(e, at->dtype), vec;
     LLVMValueRef v;
 
-    if (!lane_stride(e, s->at) && !lane_stride(e, s->row))
-        return from_memory(e, d, LLVMBuildLoad2(e->B, type, address(e, s, 0), ""));
+    if (!at->stride)
+        return from_memory(e, at->dtype, load_one(e, at, type, at->pointer));
     vec = LLVMVectorType(type, (unsigned)e->lanes);
-    if (lane_stride(e, s->at) != 1 || lane_stride(e, s->row)) {
-        v = load_lanes(e, s, type);
-    } else if (e->active < e->lanes) {
-        v = masked_load(e, vec, address(e, s, 0), dt_bytes(d));
+    if (at->stride != 1 || e->active == 1) {
+        v = load_lanes(e, at, type);
+    } else if (e->active == e->lanes) {
+        v = load_one(e, at, vec, at->pointer);
     } else {
-        v = LLVMBuildLoad2(e->B, vec, address(e, s, 0), "");
-        LLVMSetAlignment(v, (unsigned)dt_bytes(d));
+        v = masked(e, compat_masked_load, vec, at, NULL);
+    }
+    return from_memory(e, at->dtype, v);
+}
+
+/* One lane is stored as one number: of a narrowing masked store with one lane LLVM 22 makes a store of the wide
+ * element. */
+void cpu_store_place(Emit *e, const Place *at, LLVMValueRef value)
+{
+    LLVMTypeRef type = cpu_memory_type(e, at->dtype);
+    LLVMValueRef v = to_memory(e, at->dtype, at->stride ? cpu_vector(e, value) : value);
+
+    if (!at->stride) {
+        if (cpu_is_vector(v))        /* every iteration stores to one place: the last one's stays */
+            v = LLVMBuildExtractElement(e->B, v, cpu_i64(e, e->active - 1), "");
+        store_one(e, at, v, at->pointer);
+    } else if (at->stride != 1 || e->active == 1) {
+        for (int i = 0; i < e->active; i++)
+            store_one(e, at, LLVMBuildExtractElement(e->B, v, cpu_i64(e, i), ""),
+                      elements_on(e, type, at->pointer, i * at->stride));
+    } else if (e->active == e->lanes) {
+        store_one(e, at, v, at->pointer);
+    } else {
+        masked(e, compat_masked_store, LLVMTypeOf(v), at, v);
+    }
+}
+
+/* ---- buffers ---- */
+
+static Place buffer_place(Emit *e, const Stmt *s, LLVMValueRef base)
+{
+    const Buffer *b = &e->p->buf[s->buf];
+
+    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), b->dtype, s->buf };
+}
+
+/* Where the row begins whose number the batch lists `lane` places on. */
+static LLVMValueRef row_base(Emit *e, const Stmt *s, int64_t lane)
+{
+    const Buffer *b = &e->p->buf[s->buf];
+    LLVMTypeRef i32 = LLVMInt32TypeInContext(e->C);
+    Place at = { cpu_element(e, e->rows, i32, s->row, 1), 0, DT_i32, e->p->nbuf };
+    LLVMValueRef row;
+
+    row = load_one(e, &at, i32, elements_on(e, i32, at.pointer, lane * cpu_lane_stride(e, s->row)));
+    row = LLVMBuildSExt(e->B, row, LLVMInt64TypeInContext(e->C), "");
+    row = LLVMBuildMul(e->B, row, cpu_i64(e, b->count * dt_bytes(b->dtype)), "");
+    return cpu_bytes(e, e->base[s->buf], row);
+}
+
+/* Every lane reads another row. */
+static LLVMValueRef load_rows(Emit *e, const Stmt *s)
+{
+    Dtype d = e->p->buf[s->buf].dtype;
+    LLVMTypeRef type = cpu_memory_type(e, d);
+    LLVMValueRef v = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes));
+
+    for (int i = 0; i < e->active; i++) {
+        Place at = buffer_place(e, s, row_base(e, s, i));
+        LLVMValueRef x = load_one(e, &at, type, elements_on(e, type, at.pointer, i * at.stride));
+
+        v = LLVMBuildInsertElement(e->B, v, x, cpu_i64(e, i), "");
     }
     return from_memory(e, d, v);
 }
 
-static void store_lanes(Emit *e, const Stmt *s, LLVMValueRef v)
+LLVMValueRef cpu_load(Emit *e, const Stmt *s)
 {
-    for (int i = 0; i < e->active; i++)
-        LLVMBuildStore(e->B, LLVMBuildExtractElement(e->B, v, cpu_i64(e, i), ""), address(e, s, i));
+    Seg seg = e->p->buf[s->buf].seg;
+    Place at;
+
+    if (seg == SEG_SCALAR)
+        return e->base[s->buf];
+    if (seg == SEG_FIELD && cpu_lane_stride(e, s->row))
+        return load_rows(e, s);
+    at = buffer_place(e, s, seg == SEG_FIELD ? row_base(e, s, 0) : e->base[s->buf]);
+    return cpu_load_place(e, &at);
 }
 
 void cpu_store(Emit *e, const Stmt *s)
 {
-    Dtype d = e->p->buf[s->buf].dtype;
-    LLVMValueRef v = to_memory(e, d, e->value[s->arg[0]]), st;
+    Place at = buffer_place(e, s, e->base[s->buf]);
 
-    if (!lane_stride(e, s->at)) {
-        if (cpu_is_vector(v))        /* every iteration stores to one place: the last one's stays */
-            v = LLVMBuildExtractElement(e->B, v, cpu_i64(e, e->active - 1), "");
-        LLVMBuildStore(e->B, v, address(e, s, 0));
-        return;
-    }
-    v = cpu_vector(e, v);
-    if (lane_stride(e, s->at) != 1) {
-        store_lanes(e, s, v);
-    } else if (e->active < e->lanes) {
-        masked_store(e, v, address(e, s, 0), dt_bytes(d));
-    } else {
-        st = LLVMBuildStore(e->B, v, address(e, s, 0));
-        LLVMSetAlignment(st, (unsigned)dt_bytes(d));
-    }
+    cpu_store_place(e, &at, e->value[s->arg[0]]);
 }

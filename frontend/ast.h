@@ -52,6 +52,7 @@ struct Decl {
     TypeExpr    result;
     Expr       *value;            /* of a const */
     Ast        *body;             /* of data: settings */
+    bool        owns;             /* of fn, model: it or what it calls has parameters or states (find_owners) */
     Decl       *next;
 };
 

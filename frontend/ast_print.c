@@ -121,7 +121,10 @@ static void print_if(FILE *f, const Ast *a, int indent)
     fputs("if ", f);
     print_expr(f, a->value, 0);
     print_body(f, a->body, indent);
-    if (a->other) {
+    if (a->other && a->other->kind == AST_IF && !a->other->next) {
+        fputs(" else ", f);
+        print_if(f, a->other, indent);
+    } else if (a->other) {
         fputs(" else", f);
         print_body(f, a->other, indent);
     }

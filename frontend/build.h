@@ -121,7 +121,8 @@ bool  bind_type(Build *b, const TypeExpr *t, const Value *v, Loc at, const char 
 bool  bind_argument(Build *b, const Decl *d, const Param *p, Value *v, Loc at);       /* and sets its name */
 void  build_note_decl(Build *b, const Decl *d);                       /* "`linear` is declared here" */
 const char *near_callable(Build *b, const char *name);
-bool  owns_slots(const Model *md, const Decl *d, int depth);
+/* Sets Decl.owns of the functions that declare slots or call one that does: their calls are instances with names. */
+void  find_owners(Model *md);
 
 /* the train block: who is meant (build_data.c), settings (build_settings.c), entries (build_train.c) */
 const Decl *train_decl(const Model *md);

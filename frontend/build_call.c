@@ -286,30 +286,36 @@ static bool match_arguments(Build *b, const Decl *d, const Expr *call, const Exp
 
 /* ---- instances ---- */
 
-bool owns_slots(const Model *md, const Decl *d, int depth);
-
-static bool expr_owns(const Model *md, const Expr *e, int depth)
+static bool expr_owns(const Model *md, const Expr *e)
 {
     const Decl *d = e && e->kind == EXPR_CALL ? find_decl(md, e->name) : NULL;
 
-    if (d && (d->kind == DECL_FN || d->kind == DECL_MODEL) && owns_slots(md, d, depth + 1))
+    if (d && d->owns)
         return true;
     for (int i = 0; e && i < e->narg; i++)
-        if (expr_owns(md, e->arg[i], depth))
+        if (expr_owns(md, e->arg[i]))
             return true;
     return false;
 }
 
-static bool body_owns(const Model *md, const Ast *a, int depth)
+static bool body_owns(const Model *md, const Ast *a)
 {
     for (; a; a = a->next)
-        if (a->kind == AST_PARAM || a->kind == AST_STATE || expr_owns(md, a->value, depth) || body_owns(md, a->body, depth)
-            || body_owns(md, a->other, depth))
+        if (a->kind == AST_PARAM || a->kind == AST_STATE || expr_owns(md, a->value) || body_owns(md, a->body)
+            || body_owns(md, a->other))
             return true;
     return false;
 }
 
-bool owns_slots(const Model *md, const Decl *d, int depth) { return depth < 16 && body_owns(md, d->body, depth); }
+void find_owners(Model *md)
+{
+    for (bool more = true; more;) {
+        more = false;
+        for (Decl *d = md->decl; d; d = d->next)
+            if (!d->owns && (d->kind == DECL_FN || d->kind == DECL_MODEL) && body_owns(md, d->body))
+                more = d->owns = true;
+    }
+}
 
 static int count_layer(Build *b, const char *name)
 {
@@ -349,7 +355,7 @@ static const char *instance_prefix(Build *b, const Decl *d, const Expr *e)
     const char *label = e->label;
     int64_t index;
 
-    if (!owns_slots(b->md, d, 0)) {
+    if (!d->owns) {
         if (label)
             build_error(b, e->loc, "`%s` owns no parameters, so a label has nothing to name", d->name);
         return label ? NULL : b->scope->prefix;

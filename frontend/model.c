@@ -74,6 +74,7 @@ Model *model_parse(const char *name, const char *text, size_t len, const FrontOp
     *last = ast_parse(&md->mem, &md->diag, md->user);
     check_names(md);
     check_defines(md);
+    find_owners(md);
     return md;
 }
 

@@ -46,7 +46,8 @@ static bool read_params(Parser *p, Decl *d)
     if (parse_at_end(p) || lex_is(p->lx, "{") || lex_is(p->lx, "->"))
         diag_error(p->d, open.loc, "this `(` is never closed");
     else
-        parse_unexpected(p, "`,` or `)`");
+        return parse_unexpected(p, "`,` or `)`");
+    lex_resync(p->lx);
     return false;
 }
 
@@ -82,7 +83,13 @@ static Decl *read_const(Parser *p)
     Decl *d = arena_new(p->mem, Decl);
 
     d->kind = DECL_CONST;
-    if (!parse_name(p, "the constant's name", &d->name, &d->loc) || !parse_expect(p, "=", "`=` after the constant's name"))
+    if (!parse_name(p, "the constant's name", &d->name, &d->loc))
+        return NULL;
+    if (lex_is(p->lx, ":")) {
+        diag_error(p->d, lex_peek(p->lx, 0).loc, "`:` configures a block; a constant is written `const %s = ...`", d->name);
+        return NULL;
+    }
+    if (!parse_expect(p, "=", "`=` after the constant's name"))
         return NULL;
     if (!(d->value = expr_parse(p->lx, p->mem, p->d, false)) || !parse_end_statement(p))
         return NULL;
@@ -114,6 +121,7 @@ static Decl *read_decl(Parser *p)
         diag_error(p->d, t.loc, "unknown declaration `%s`; did you mean `%s`?", t.text, near);
     else
         parse_unexpected(p, "const, data, model, fn, optimizer or train");
+    lex_next(p->lx);      /* so that whatever it is, the reader gets on */
     return NULL;
 }
 
@@ -144,19 +152,18 @@ Decl *ast_parse(Arena *mem, Diag *d, int source)
     if (!read_version(&p))
         parse_skip_line(&p);
     for (parse_skip_newlines(&p); !parse_at_end(&p); parse_skip_newlines(&p)) {
-        p.unclosed = false;
-        Decl *one = read_decl(&p);
+        int nerror = d->nerror;
+        Decl *one;
 
-        if (one) {
+        p.unclosed = false;
+        if ((one = read_decl(&p))) {
             *last = one;
             last = &one->next;
-            continue;
+        } else {
+            parse_skip_line(&p);
         }
-        parse_skip_line(&p);
-        if (lex_is(p.lx, "}"))
-            lex_next(p.lx);
-        while (!parse_at_end(&p) && !(lex_peek(p.lx, 0).kind == TOK_NEWLINE) && !parse_begins_decl(&p))
-            lex_next(p.lx);
+        if (d->nerror > nerror)
+            parse_skip_to_decl(&p);
     }
     return first;
 }

@@ -25,6 +25,7 @@ void parse_skip_newlines(Parser *p);
 void parse_skip_line(Parser *p);
 bool parse_begins_decl(Parser *p);
 bool parse_begins_statement(Parser *p);
+void parse_skip_to_decl(Parser *p);        /* to what looks like a declaration, known or misspelt */
 
 /* The statements between braces (parse_block.c); settings: of a data or train block, where `name: value` may stand. */
 Ast *parse_block(Parser *p, bool settings);

@@ -46,6 +46,18 @@ static Ast *read_for(Parser *p)
     return a;
 }
 
+/* Blocks in blocks, and `else if` after `else if`: each is one deeper for all who read the tree. */
+static bool enter(Parser *p, Loc at)
+{
+    if (++p->depth <= EXPR_DEPTH)
+        return true;
+    diag_error(p->d, at, "nested more than %d deep", EXPR_DEPTH);
+    while (!parse_at_end(p))
+        lex_next(p->lx);
+    p->unclosed = true;           /* what is skipped may have closed the blocks around */
+    return false;
+}
+
 static Ast *read_if(Parser *p, Loc loc)
 {
     Ast *a = new_ast(p, AST_IF, "if", loc);
@@ -56,7 +68,12 @@ static Ast *read_if(Parser *p, Loc loc)
     if (lex_take(p->lx, "else")) {
         Token t = lex_peek(p->lx, 0);
 
-        a->other = lex_take(p->lx, "if") ? read_if(p, t.loc) : parse_block(p, false);
+        if (!lex_take(p->lx, "if")) {
+            a->other = parse_block(p, false);
+        } else if (enter(p, t.loc)) {
+            a->other = read_if(p, t.loc);
+            p->depth--;
+        }
     }
     return a;
 }
@@ -96,7 +113,10 @@ static Ast *read_equation(Parser *p, bool settings)
         parse_unexpected(p, "a statement");
         return NULL;
     }
-    for (size_t i = 0; i < sizeof later / sizeof *later && second.kind == TOK_NAME; i++)
+    bool is_later = second.kind == TOK_NAME || second.kind == TOK_STRING
+                    || (settings && !strcmp(name.text, "require") && !strcmp(second.text, ":"));
+
+    for (size_t i = 0; i < sizeof later / sizeof *later && is_later; i++)
         if (!strcmp(name.text, later[i])) {
             diag_error(p->d, name.loc, "`%s` is not supported yet", name.text);
             return NULL;
@@ -156,7 +176,13 @@ static Ast *read_statement(Parser *p, bool settings)
     if (word && (lex_is(p->lx, "return") || lex_is(p->lx, "minimize"))) {
         a = new_ast(p, lex_is(p->lx, "return") ? AST_RETURN : AST_MINIMIZE, t.text, t.loc);
         lex_next(p->lx);
-        return read_value(p, a) ? a : NULL;
+        if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)))
+            return NULL;
+        if (a->kind == AST_MINIMIZE && lex_is(p->lx, "over")) {
+            diag_error(p->d, lex_peek(p->lx, 0).loc, "`minimize ... over` is not supported yet");
+            return NULL;
+        }
+        return parse_end_statement(p) ? a : NULL;
     }
     return read_equation(p, settings);
 }
@@ -176,7 +202,7 @@ static void unclosed_block(Parser *p, Loc open)
 {
     Token t = lex_peek(p->lx, 0);
 
-    if (!p->unclosed && diag_error(p->d, open, "this `{` is never closed"))
+    if (!p->unclosed && diag_error(p->d, open, "this `{` is never closed") && t.kind != TOK_END)
         diag_note(p->d, t.loc, "`%s` begins before it is", t.text);
     p->unclosed = true;
 }
@@ -188,18 +214,14 @@ Ast *parse_block(Parser *p, bool settings)
 
     if (!parse_expect(p, "{", "`{`"))
         return NULL;
-    if (++p->depth > EXPR_DEPTH) {
-        diag_error(p->d, open.loc, "nested more than %d deep", EXPR_DEPTH);
-        while (!parse_at_end(p))
-            lex_next(p->lx);
+    if (!enter(p, open.loc))
         return NULL;
-    }
     for (;;) {
         Ast *a;
 
         parse_skip_newlines(p);
         if (parse_at_end(p)) {
-            diag_error(p->d, open.loc, "this `{` is never closed");
+            unclosed_block(p, open.loc);
             break;
         }
         if (lex_take(p->lx, "}"))

@@ -89,6 +89,20 @@ void parse_skip_line(Parser *p)
     }
 }
 
+/* What is left of a declaration with a mistake is indented: so a word before another, or before a text, at the very
+ * start of a line begins something new, even if it is misspelt. */
+void parse_skip_to_decl(Parser *p)
+{
+    while (!parse_at_end(p) && !parse_begins_decl(p)) {
+        Token t = lex_peek(p->lx, 0), u = lex_peek(p->lx, 1);
+
+        if (t.kind == TOK_NAME && t.first && t.loc.col == 1 && !u.first && (u.kind == TOK_NAME || u.kind == TOK_STRING))
+            break;
+        lex_next(p->lx);
+    }
+    lex_resync(p->lx);
+}
+
 /* A statement ends with its line, or before the brace that closes its block. */
 bool parse_end_statement(Parser *p)
 {
@@ -132,6 +146,22 @@ static bool add_dim(Parser *p, TypeExpr *t, int *cap)
     return true;
 }
 
+/* What can't stand between brackets shows that they were forgotten. */
+static bool unclosed_dims(Parser *p, Loc open)
+{
+    static const char *const outside[] = { ")", "{", "}", "=", "->" };
+    Token t = lex_peek(p->lx, 0);
+    bool left = t.kind == TOK_END || t.kind == TOK_NEWLINE || t.first;
+
+    for (size_t i = 0; i < sizeof outside / sizeof *outside; i++)
+        left = left || lex_is(p->lx, outside[i]);
+    if (!left)
+        return parse_unexpected(p, "`,` or `]`");
+    diag_error(p->d, open, "this `[` is never closed");
+    lex_resync(p->lx);
+    return false;
+}
+
 bool parse_type(Parser *p, TypeExpr *t)
 {
     int cap = 0;
@@ -151,10 +181,8 @@ bool parse_type(Parser *p, TypeExpr *t)
     }
     Token close = lex_peek(p->lx, 0);
 
-    if (!lex_take(p->lx, "]")) {
-        diag_error(p->d, open.loc, "this `[` is never closed");
-        return false;
-    }
+    if (!lex_take(p->lx, "]"))
+        return unclosed_dims(p, open.loc);
     t->loc = loc_span(t->loc, close.loc);
     return true;
 }

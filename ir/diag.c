@@ -9,8 +9,12 @@ void diag_init(Diag *d, Arena *mem) { *d = (Diag){ .mem = mem }; }
 
 int diag_source(Diag *d, const char *name, const char *text, size_t len)
 {
+    /* some editors begin a file with a byte order mark, which is no part of its first line */
+    size_t mark = len >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3) ? 3 : 0;
     char *copy = arena_alloc(d->mem, len + 1, 1);
 
+    text += mark;
+    len -= mark;
     if (len)
         memcpy(copy, text, len);
     arena_push(d->mem, d->source, d->nsource, d->csource);
@@ -70,11 +74,16 @@ static const char *find_line(const Source *s, uint32_t line, size_t *len)
 static size_t character(const char *p, size_t left)
 {
     unsigned char c = (unsigned char)*p;
-    size_t n = c < 0x80 ? 1 : c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
+    size_t n = c < 0xC2 || c > 0xF4 ? 1 : c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
 
     for (size_t i = 1; i < n; i++)
         if (i >= left || ((unsigned char)p[i] & 0xC0) != 0x80)
             return 1;
+    /* longer than needed, a surrogate, or beyond the last: Unicode 15, table 3-7 */
+    unsigned char second = n > 2 ? (unsigned char)p[1] : 0xA0;
+
+    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second > 0x9F) || (c == 0xF0 && second < 0x90) || (c == 0xF4 && second > 0x8F))
+        return 1;
     return n;
 }
 

@@ -24,6 +24,7 @@ static Expr *make(Reader *r, ExprKind kind, const char *name, Loc loc, int narg)
     e->kind = kind;
     e->name = name;
     e->loc = e->name_loc = loc;
+    e->height = 1;
     e->narg = narg;
     if (narg) {
         e->arg = arena_array(r->mem, Expr *, narg);
@@ -31,6 +32,20 @@ static Expr *make(Reader *r, ExprKind kind, const char *name, Loc loc, int narg)
         e->argname_loc = arena_array(r->mem, Loc, narg);
     }
     return e;
+}
+
+/* The finished expression, or NULL if it has become too high: a sum of n terms is n high. */
+static Expr *limited(Reader *r, Expr *e)
+{
+    int height = e->label_index ? e->label_index->height : 0;
+
+    for (int i = 0; i < e->narg; i++)
+        height = e->arg[i]->height > height ? e->arg[i]->height : height;
+    e->height = height + 1;
+    if (e->height <= EXPR_DEPTH)
+        return e;
+    diag_error(r->d, e->name_loc, "nested more than %d deep", EXPR_DEPTH);
+    return NULL;
 }
 
 static Expr *unexpected(Reader *r, const char *wanted)
@@ -52,23 +67,46 @@ static bool expect_close(Reader *r, const char *close, Loc open, const char *ope
         return true;
     if (t.kind == TOK_BAD)
         return false;
-    if (t.kind == TOK_END || t.kind == TOK_NEWLINE || (t.kind == TOK_PUNCT && strchr(")]}{", t.text[0])))
-        diag_error(r->d, open, "this `%s` is never closed", open_text);
-    else if (t.first && diag_error(r->d, open, "this `%s` is never closed", open_text))
-        diag_note(r->d, t.loc, "expected `,` or `%s` before this", close);
-    else if (!t.first)
+    bool outside = t.kind == TOK_END || t.kind == TOK_NEWLINE || (t.kind == TOK_PUNCT && strchr(")]}{", t.text[0]));
+
+    if (!outside && !t.first) {
         unexpected(r, close[0] == ')' ? "`,` or `)`" : "`,` or `]`");
+        return false;
+    }
+    if (diag_error(r->d, open, "this `%s` is never closed", open_text) && !outside)
+        diag_note(r->d, t.loc, "expected `,` or `%s` before this", close);
+    lex_resync(r->lx);
     return false;
 }
 
 /* ---- atoms ---- */
 
+/* At the end of a growing text. */
+static void append(Reader *r, char **text, size_t *n, size_t *cap, const char *s)
+{
+    size_t len = strlen(s);
+
+    if (*n + len + 1 > *cap) {
+        char *bigger = arena_alloc(r->mem, *cap = (*n + len + 1) * 2, 1);
+
+        if (*n)
+            memcpy(bigger, *text, *n);
+        *text = bigger;
+    }
+    memcpy(*text + *n, s, len + 1);
+    *n += len;
+}
+
 /* NAME { . NAME | . NUMBER }, joined */
 static const char *read_dotted(Reader *r, Token first, Loc *loc)
 {
-    const char *name = first.text;
+    char *name = NULL;
+    size_t n = 0, cap = 0;
 
     *loc = first.loc;
+    if (!lex_is(r->lx, "."))
+        return first.text;
+    append(r, &name, &n, &cap, first.text);
     while (lex_is(r->lx, ".")) {
         Token part = lex_peek(r->lx, 1);
 
@@ -76,7 +114,8 @@ static const char *read_dotted(Reader *r, Token first, Loc *loc)
             break;
         lex_next(r->lx);
         lex_next(r->lx);
-        name = arena_printf(r->mem, "%s.%s", name, part.text);
+        append(r, &name, &n, &cap, ".");
+        append(r, &name, &n, &cap, part.text);
         *loc = loc_span(*loc, part.loc);
     }
     return name;
@@ -145,7 +184,7 @@ static Expr *read_list(Reader *r)
     Token open = lex_next(r->lx);
     Expr *e = make(r, EXPR_LIST, "list", open.loc, 0);
 
-    return read_args(r, e, "]", open.loc, "[", false) ? e : NULL;
+    return read_args(r, e, "]", open.loc, "[", false) ? limited(r, e) : NULL;
 }
 
 static Expr *read_group(Reader *r)
@@ -165,7 +204,7 @@ static Expr *read_call(Reader *r, const char *name, Loc loc)
     Token open = lex_next(r->lx);
     Expr *e = make(r, EXPR_CALL, name, loc, 0);
 
-    return read_args(r, e, ")", open.loc, "(", !r->tables) ? e : NULL;
+    return read_args(r, e, ")", open.loc, "(", !r->tables) ? limited(r, e) : NULL;
 }
 
 /* After `label` or `label[index]` and a colon: the call that it names. */
@@ -189,7 +228,7 @@ static Expr *read_labelled(Reader *r, const char *label, Expr *index, Loc loc)
     e->label = label;
     e->label_index = index;
     e->loc = loc_span(loc, e->loc);
-    return e;
+    return limited(r, e);
 }
 
 static Expr *read_name(Reader *r)
@@ -270,7 +309,7 @@ static Expr *binary(Reader *r, const char *name, Loc at, Expr *a, Expr *b)
     e->name_loc = at;
     e->arg[0] = a;
     e->arg[1] = b;
-    return e;
+    return limited(r, e);
 }
 
 static Expr *unary(Reader *r, const char *name, Loc at, Expr *a)
@@ -279,7 +318,7 @@ static Expr *unary(Reader *r, const char *name, Loc at, Expr *a)
 
     e->name_loc = at;
     e->arg[0] = a;
-    return e;
+    return limited(r, e);
 }
 
 /* a ^ b ^ c is a ^ (b ^ c), and -a ^ b is -(a ^ b); the exponent may have a sign */
@@ -328,7 +367,7 @@ static Expr *read_binary(Reader *r, int level)
         if (!b)
             return NULL;
         a = binary(r, o->name, t.loc, a, b);
-        if (level == LEVEL_COMPARE && operator_here(r, level)) {
+        if (a && level == LEVEL_COMPARE && operator_here(r, level)) {
             diag_error(r->d, lex_peek(r->lx, 0).loc, "comparisons don't chain: join two with `and`");
             return NULL;
         }
@@ -375,7 +414,7 @@ static Expr *read_pipe(Reader *r)
             call->argname[i + 1] = f->argname[i];
             call->argname_loc[i + 1] = f->argname_loc[i];
         }
-        a = call;
+        a = limited(r, call);
     }
     return a;
 }

@@ -35,9 +35,10 @@ struct Expr {
     Expr       **arg;
     const char **argname;
     Loc         *argname_loc;
+    int          height;       /* of the tree, while it is read: never more than EXPR_DEPTH */
 };
 
-enum { EXPR_DEPTH = 256 };     /* deeper nesting is an error of the text */
+enum { EXPR_DEPTH = 256 };     /* deeper nesting, and longer sums, are errors of the text: readers of trees recurse */
 
 /* expr_parse - reads one expression; NULL after a reported error.
  * tables: labels, named arguments, strings and lists are not allowed. */

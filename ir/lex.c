@@ -143,6 +143,10 @@ static Token lex_string(Lexer *lx)
     if (lx->p < lx->end && *lx->p == '"') {
         lx->p++;
         t.loc = loc_here(lx, from);
+        if (memchr(out, '\0', n)) {
+            lex_error(lx, t.loc, "this string has a NUL byte in it");
+            t.kind = TOK_BAD;
+        }
     } else {
         t.loc = loc_here(lx, from);
         lex_error(lx, t.loc, "this string is never closed");

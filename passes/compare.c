@@ -269,15 +269,32 @@ static const char *compare_slot(Compare *c, Module *m, const Graph *g, const cha
     return NULL;
 }
 
+/* Gradients end in update, and specialise takes what outlives a step from entries that only look. */
+static bool may_go(SlotKind kind, EntryKind entry)
+{
+    return kind == SLOT_grad || (slot_is_kept(kind) && (entry == ENTRY_EVAL || entry == ENTRY_INFER));
+}
+
+static const char *compare_gone(Compare *c, Module *m, const Graph *g, const char *stage, int slot)
+{
+    if (may_go(m->slot[slot].kind, g->entry))
+        return NULL;
+    return arena_printf(c->mem, "%s: entry %s: write @%s is gone", stage, entry_text(c, g), m->slot[slot].name);
+}
+
 /* Keeps what was written, once it agrees with the stage before. */
 static const char *take(Compare *c, Module *m, const Graph *g, const char *stage, const Result *now)
 {
     Entry      *e = find_entry(c, g);
     const char *why;
 
-    for (int i = 0; i < e->nslot && i < m->nslot; i++)
-        if (e->slot[i].n && now[i].n && (why = compare_slot(c, m, g, stage, i, &e->slot[i], &now[i])))
+    for (int i = 0; i < e->nslot && i < m->nslot; i++) {
+        if (!e->slot[i].n)
+            continue;
+        why = now[i].n ? compare_slot(c, m, g, stage, i, &e->slot[i], &now[i]) : compare_gone(c, m, g, stage, i);
+        if (why)
             return why;
+    }
     e->slot = arena_array(c->mem, Result, m->nslot + 1);
     e->nslot = m->nslot;
     memcpy(e->slot, now, (size_t)m->nslot * sizeof *now);

@@ -20,8 +20,8 @@ typedef struct Compare Compare;
 /* Lives in mem, which outlives it. */
 Compare *compare_new(Arena *mem);
 
-/* compare_pass - evaluates every graph (walks its plan where there is one) and compares every written slot that
- * the stage before wrote as well.  Returns NULL, or one sentence: "fuse: entry train 64: write @x element 5
+/* compare_pass - evaluates every graph (walks its plan where there is one) and compares every slot that the stage
+ * before wrote, which must still be written.  Returns NULL, or one sentence: "fuse: entry train 64: write @x element 5
  * differs: 1.25 before, 1.5 after".  Entries of more than 5e7 FLOPs are left out. */
 const char *compare_pass(Compare *c, Module *m, const char *stage);
 

@@ -368,7 +368,7 @@ static Stmt *find_fma(Stmt *s)
     return NULL;
 }
 
-/* Every pass keeps the results; a contraction that forgets its partial sum does not. */
+/* Every pass keeps the results; a contraction that forgets its partial sum does not, nor a write that is dropped. */
 static void test_compare(void **state)
 {
     Limits      l = { .lanes = 8, .vregs = 16, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20 };
@@ -378,6 +378,7 @@ static void test_compare(void **state)
     Pipeline    p = { .options = { .limits = l, .rule_limit = -1 }, .after = after_pass, .ctx = c };
     Stmt       *fma = NULL;
     const char *why;
+    int         accumulator;
 
     (void)state;
     assert_null(compare_pass(c, m, "build"));
@@ -386,12 +387,17 @@ static void test_compare(void **state)
     for (int k = 0; k < m->plan[0]->nkernel && !fma; k++)
         fma = find_fma(m->plan[0]->kernel[k]->body);
     assert_non_null(fma);
+    accumulator = fma->arg[2];
     fma->arg[2] = fma->arg[0];
     assert_null(plan_verify(m->plan[0], &m->mem));
     why = compare_pass(c, m, "planted");
     assert_non_null(why);
     assert_ptr_equal(strstr(why, "planted: entry train 5: write @"), why);
     assert_non_null(strstr(why, " differs: "));
+    fma->arg[2] = accumulator;
+    assert_null(compare_pass(c, m, "healed"));
+    m->graph[0]->nwrite--;
+    assert_string_equal(compare_pass(c, m, "planted"), "planted: entry train 5: write @fc1.weight is gone");
     arena_free(&mem);
     module_free(m);
 }

@@ -1,0 +1,129 @@
+/* cpu_buffer.c - where a kernel's buffers are, and which share memory.
+ *
+ * Bases are computed once, at the top of a kernel, from the NndStep.  Every access carries an alias scope, its
+ * buffer's, and the list of scopes it can't touch; so LLVM may keep a value in a register across stores to
+ * other buffers.  Two scratch buffers may share memory, but then no kernel uses both.
+ */
+#include <stddef.h>
+
+#include "backends/cpu.h"
+#include "backends/llvm_compat.h"
+
+LLVMValueRef cpu_bytes(Emit *e, LLVMValueRef p, LLVMValueRef nbytes)
+{
+    return LLVMBuildGEP2(e->B, LLVMInt8TypeInContext(e->C), p, &nbytes, 1, "");
+}
+
+LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef type)
+{
+    return LLVMBuildLoad2(e->B, type, cpu_bytes(e, object, cpu_i64(e, (int64_t)offset)), "");
+}
+
+/* ---- bases ---- */
+
+static LLVMValueRef pointer_member(Emit *e, size_t offset)
+{
+    return cpu_member(e, e->step, offset, LLVMPointerTypeInContext(e->C, 0));
+}
+
+/* step, steps and epoch are integers of the step. */
+static LLVMValueRef scalar_value(Emit *e, int64_t which)
+{
+    static const size_t own[] = { offsetof(NndStep, step), offsetof(NndStep, steps), offsetof(NndStep, epoch) };
+    LLVMTypeRef real = LLVMDoubleTypeInContext(e->C);
+
+    if (which >= 3)
+        return cpu_member(e, pointer_member(e, offsetof(NndStep, scalar)), (size_t)(which - 3) * 8, real);
+    return LLVMBuildSIToFP(e->B, cpu_member(e, e->step, own[which], LLVMInt64TypeInContext(e->C)), real, "");
+}
+
+static LLVMValueRef column(Emit *e, size_t offset, int64_t which)
+{
+    return cpu_member(e, pointer_member(e, offset), (size_t)which * sizeof(void *), LLVMPointerTypeInContext(e->C, 0));
+}
+
+/* infer's inputs and outputs hold all batches of the call, one behind another. */
+static LLVMValueRef batch_of(Emit *e, const Buffer *b, size_t offset)
+{
+    LLVMValueRef index = cpu_member(e, e->step, offsetof(NndStep, index), LLVMInt64TypeInContext(e->C));
+
+    return cpu_bytes(e, column(e, offset, b->offset), LLVMBuildMul(e->B, index, cpu_i64(e, b->count * dt_bytes(b->dtype)), ""));
+}
+
+static LLVMValueRef buffer_base(Emit *e, const Buffer *b)
+{
+    switch (b->seg) {
+    case SEG_STATE:   return cpu_bytes(e, pointer_member(e, offsetof(NndStep, state)), cpu_i64(e, b->offset));
+    case SEG_SCRATCH: return cpu_bytes(e, pointer_member(e, offsetof(NndStep, scratch)), cpu_i64(e, b->offset));
+    case SEG_FIELD:   return column(e, offsetof(NndStep, field), b->offset);
+    case SEG_INPUT:   return batch_of(e, b, offsetof(NndStep, field));
+    case SEG_OUTPUT:  return batch_of(e, b, offsetof(NndStep, out));
+    case SEG_SCALAR:  return scalar_value(e, b->offset);
+    case SEG_METRIC:  return cpu_bytes(e, pointer_member(e, offsetof(NndStep, metric)), cpu_i64(e, b->offset * 8));
+    case NSEG:        break;
+    }
+    return NULL;
+}
+
+static void find_bases(Emit *e, const Stmt *s)
+{
+    for (; s; s = s->next) {
+        if ((s->kind == ST_LOAD || s->kind == ST_STORE) && !e->base[s->buf]) {
+            e->base[s->buf] = buffer_base(e, &e->p->buf[s->buf]);
+            if (e->p->buf[s->buf].seg == SEG_FIELD && !e->rows)
+                e->rows = pointer_member(e, offsetof(NndStep, row));
+        }
+        find_bases(e, s->body);
+    }
+}
+
+void cpu_bases(Emit *e)
+{
+    e->base = arena_array(e->mem, LLVMValueRef, e->p->nbuf + 1);
+    e->rows = NULL;
+    find_bases(e, e->k->body);
+}
+
+/* ---- alias scopes ---- */
+
+static bool may_overlap(const Plan *p, int i, int j)
+{
+    const Buffer *a = &p->buf[i], *b = &p->buf[j];
+
+    if (i == j)
+        return true;
+    if (i == p->nbuf || j == p->nbuf || a->seg != b->seg)       /* the row numbers lie apart from everything */
+        return false;
+    if (a->seg != SEG_SCRATCH && a->seg != SEG_STATE)
+        return a->offset == b->offset;
+    return a->offset < b->offset + b->count * dt_bytes(b->dtype) && b->offset < a->offset + a->count * dt_bytes(a->dtype);
+}
+
+void cpu_scopes(Emit *e)
+{
+    int n = e->p->nbuf + 1;
+    LLVMMetadataRef domain = compat_distinct_node(e->C, NULL), *node = arena_array(e->mem, LLVMMetadataRef, n);
+    LLVMMetadataRef *list = arena_array(e->mem, LLVMMetadataRef, n);
+
+    e->scope = arena_array(e->mem, LLVMValueRef, n);
+    e->apart = arena_array(e->mem, LLVMValueRef, n);
+    for (int i = 0; i < n; i++)
+        node[i] = compat_distinct_node(e->C, domain);
+    for (int i = 0; i < n; i++) {
+        size_t napart = 0;
+
+        for (int j = 0; j < n; j++)
+            if (!may_overlap(e->p, i, j))
+                list[napart++] = node[j];
+        e->scope[i] = LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, &node[i], 1));
+        e->apart[i] = LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, list, napart));
+    }
+}
+
+void cpu_set_scope(Emit *e, LLVMValueRef access, int scope)
+{
+    if (scope < 0)
+        return;
+    LLVMSetMetadata(access, LLVMGetMDKindIDInContext(e->C, "alias.scope", 11), e->scope[scope]);
+    LLVMSetMetadata(access, LLVMGetMDKindIDInContext(e->C, "noalias", 7), e->apart[scope]);
+}

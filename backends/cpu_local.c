@@ -1,0 +1,388 @@
+/* cpu_local.c - locals: registers wherever every place in them is known.
+ *
+ * A local's elements are cells: SSA values that get and set read and replace while a kernel is written out, and
+ * that running loops carry through phis (cpu_kernel.c).  A cell is a vector of `width` elements where the kernel
+ * reaches the local along a vec loop, else one element; a local declared inside a vec loop has in each cell a
+ * vector of the lanes' own copies.  Places that depend on a running loop put a local on the stack; that
+ * happens in kernels that are not scheduled, and for locals too large for any register file.
+ */
+#include <assert.h>
+
+#include "backends/cpu.h"
+
+enum { MAX_CELLS = 256 };
+
+/* ---- registers or stack ---- */
+
+typedef struct Scan { Emit *e; bool *is_running; int vec_var, lanes; } Scan;
+
+/* May cells of `lanes` elements hold what s reaches along the vec loop's variable? */
+static bool reaches_cell(const Scan *c, const Stmt *s, const LocalRegs *l)
+{
+    if (s->kind == ST_FOLD || l->copies || aff_coef(s->at, c->vec_var) != 1 || s->at.base % c->lanes)
+        return false;
+    for (int i = 0; i < s->at.n; i++)
+        if (s->at.term[i].var != c->vec_var && s->at.term[i].coef % c->lanes)
+            return false;
+    return true;
+}
+
+static void scan_access(Scan *c, const Stmt *s)
+{
+    LocalRegs *l = &c->e->local[s->local];
+
+    for (int i = 0; i < s->at.n; i++)
+        l->on_stack |= s->at.term[i].var != c->vec_var && c->is_running[s->at.term[i].var];
+    if (c->vec_var < 0 || !aff_coef(s->at, c->vec_var))
+        return;
+    if (!reaches_cell(c, s, l))
+        l->on_stack = true;
+    else if (l->width == 1 || c->lanes < l->width)
+        l->width = c->lanes;
+}
+
+static void scan_list(Scan *c, const Stmt *s)
+{
+    for (; s; s = s->next) {
+        Scan inner = *c;
+
+        if (s->kind == ST_LOCAL)
+            c->e->local[s->id] = (LocalRegs){ .width = 1, .copies = c->lanes, .dtype = s->dtype, .ncell = (int)s->count };
+        if (s->kind == ST_GET || s->kind == ST_SET || s->kind == ST_FOLD)
+            scan_access(c, s);
+        if (s->kind != ST_FOR)
+            continue;
+        if (cpu_loop_lanes(c->e, s)) {
+            inner.vec_var = s->id;
+            inner.lanes = cpu_loop_lanes(c->e, s);
+        }
+        c->is_running[s->id] = !cpu_is_unrolled(c->e, s);
+        scan_list(&inner, s->body);
+    }
+}
+
+void cpu_plan_locals(Emit *e)
+{
+    Scan c = { .e = e, .is_running = arena_array(e->mem, bool, e->k->nvar + 1), .vec_var = -1 };
+
+    e->local = arena_array(e->mem, LocalRegs, e->k->nlocal + 1);
+    scan_list(&c, e->k->body);
+    for (int i = 0; i < e->k->nlocal; i++) {
+        LocalRegs *l = &e->local[i];
+        int count = l->ncell;
+
+        l->ncell = (count + l->width - 1) / (l->width ? l->width : 1);
+        if (!l->on_stack && l->ncell <= MAX_CELLS) {
+            l->cell = arena_array(e->mem, LLVMValueRef, l->ncell);
+            continue;
+        }
+        l->on_stack = true;
+        l->ncell = 0;
+        l->stack = LLVMBuildArrayAlloca(e->B, cpu_memory_type(e, l->dtype), cpu_i64(e, (int64_t)count * (l->copies ? l->copies : 1)), "");
+        LLVMSetAlignment(l->stack, NND_ALIGN);
+    }
+}
+
+static bool reaches_cells(const Emit *e, const Stmt *s, int var)
+{
+    for (; s; s = s->next) {
+        if ((s->kind == ST_GET || s->kind == ST_SET) && !e->local[s->local].on_stack && aff_coef(s->at, var))
+            return true;
+        if (reaches_cells(e, s->body, var))
+            return true;
+    }
+    return false;
+}
+
+bool cpu_is_cell_loop(const Emit *e, const Stmt *loop) { return reaches_cells(e, loop->body, loop->id); }
+
+/* ---- the stack ---- */
+
+static Place stack_place(Emit *e, const LocalRegs *l, Affine at)
+{
+    int64_t copies = l->copies ? l->copies : 1, stride = cpu_lane_stride(e, at) * copies + (l->copies ? 1 : 0);
+
+    return (Place){ cpu_element(e, l->stack, cpu_memory_type(e, l->dtype), at, copies), stride, l->dtype, -1 };
+}
+
+/* for (i = 0; i < n; i++) stack[i] = start */
+static void fill_stack(Emit *e, const LocalRegs *l, int64_t n, LLVMValueRef start)
+{
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->B), body = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    LLVMTypeRef type = cpu_memory_type(e, l->dtype);
+    LLVMValueRef zero = cpu_i64(e, 0), i, next;
+
+    LLVMBuildBr(e->B, body);
+    LLVMPositionBuilderAtEnd(e->B, body);
+    i = LLVMBuildPhi(e->B, LLVMTypeOf(zero), "");
+    LLVMBuildStore(e->B, start, LLVMBuildGEP2(e->B, type, l->stack, &i, 1, ""));
+    next = LLVMBuildAdd(e->B, i, cpu_i64(e, 1), "");
+    LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, next, cpu_i64(e, n), ""), body, after);
+    LLVMAddIncoming(i, (LLVMValueRef[]){ zero, next }, (LLVMBasicBlockRef[]){ before, body }, 2);
+    LLVMPositionBuilderAtEnd(e->B, after);
+}
+
+/* ---- declaring, reading, writing ---- */
+
+void cpu_local(Emit *e, const Stmt *s)
+{
+    LocalRegs *l = &e->local[s->id];
+    LLVMValueRef start = cpu_const(e, s->dtype, s->number);
+
+    l->declared = true;
+    if (l->on_stack) {
+        if (s->dtype == DT_bool)
+            start = cpu_const(e, DT_u8, s->number != 0);
+        fill_stack(e, l, s->count * (l->copies ? l->copies : 1), start);
+        return;
+    }
+    if (l->copies || l->width > 1)
+        start = cpu_splat(e, start, l->copies ? l->copies : l->width);
+    for (int i = 0; i < l->ncell; i++)
+        l->cell[i] = start;
+}
+
+static int64_t known_place(Emit *e, Affine at)
+{
+    int64_t i = -1;
+
+    if (!cpu_known(e, at, &i))
+        assert(!"places in registers are known");
+    return i;
+}
+
+static bool along_cells(Emit *e, const LocalRegs *l, Affine at) { return !l->copies && cpu_lane_stride(e, at); }
+
+/* n vectors of equal length as one; n is a power of two. */
+static LLVMValueRef join(Emit *e, LLVMValueRef *v, int n)
+{
+    int lane[64];
+
+    for (int i = 0; i < 64; i++)
+        lane[i] = i;
+    for (; n > 1; n /= 2)
+        for (int i = 0; i < n / 2; i++)
+            v[i] = cpu_shuffle(e, v[2 * i], v[2 * i + 1], lane, 2 * (int)LLVMGetVectorSize(LLVMTypeOf(v[2 * i])));
+    return v[0];
+}
+
+/* The vec loop's lanes, from as many cells as they take; lanes behind the local's end hold nothing. */
+static LLVMValueRef get_cells(Emit *e, const LocalRegs *l, int64_t cell)
+{
+    LLVMValueRef v[64];
+    int n = e->lanes / l->width;
+
+    for (int i = 0; i < n; i++)
+        v[i] = cell + i < l->ncell ? l->cell[cell + i] : LLVMGetPoison(LLVMTypeOf(l->cell[cell]));
+    return join(e, v, n);
+}
+
+static void set_cells(Emit *e, LocalRegs *l, int64_t cell, LLVMValueRef v)
+{
+    int n = e->lanes / l->width;
+
+    if (e->active < e->lanes)
+        v = LLVMBuildSelect(e->B, cpu_mask(e), v, get_cells(e, l, cell), "");
+    for (int i = 0; i < n && cell + i < l->ncell; i++)
+        l->cell[cell + i] = n == 1 ? v : cpu_part(e, v, i * l->width, l->width);
+}
+
+LLVMValueRef cpu_get(Emit *e, const Stmt *s)
+{
+    const LocalRegs *l = &e->local[s->local];
+    int64_t i;
+
+    if (l->on_stack) {
+        Place at = stack_place(e, l, s->at);
+
+        return cpu_load_place(e, &at);
+    }
+    i = known_place(e, s->at);
+    if (along_cells(e, l, s->at))
+        return get_cells(e, l, i / l->width);
+    return l->width > 1 ? LLVMBuildExtractElement(e->B, l->cell[i / l->width], cpu_i64(e, i % l->width), "") : l->cell[i];
+}
+
+void cpu_set(Emit *e, const Stmt *s)
+{
+    LocalRegs *l = &e->local[s->local];
+    LLVMValueRef v = e->value[s->arg[0]], *cell;
+    int64_t i;
+
+    if (l->on_stack) {
+        Place at = stack_place(e, l, s->at);
+
+        cpu_store_place(e, &at, v);
+        return;
+    }
+    i = known_place(e, s->at);
+    cell = &l->cell[i / l->width];
+    if (along_cells(e, l, s->at))
+        set_cells(e, l, i / l->width, cpu_vector(e, v));
+    else if (l->width > 1)
+        *cell = LLVMBuildInsertElement(e->B, *cell, v, cpu_i64(e, i % l->width), "");
+    else
+        *cell = l->copies ? cpu_vector(e, v) : v;
+}
+
+/* ---- folds ---- */
+
+static LLVMValueRef fold2(Emit *e, const Stmt *s, LLVMValueRef a, LLVMValueRef b)
+{
+    LLVMValueRef pair[2] = { a, b };
+
+    return cpu_op(e, s->op, s->dtype, s->dtype, pair, 2);
+}
+
+/* Element i of what is folded, as a value of its own. */
+static LLVMValueRef fold_element(Emit *e, const Stmt *s, int64_t i)
+{
+    Stmt get = *s;
+
+    get.at.base += i;
+    return cpu_get(e, &get);
+}
+
+/* v[i] = op(v[i], v[i + n/2]) until n vectors are one. */
+static void fold_vectors(Emit *e, const Stmt *s, LLVMValueRef *v, int64_t n)
+{
+    for (; n > 1; n /= 2)
+        for (int i = 0; i < n / 2; i++)
+            v[i] = fold2(e, s, v[i], v[i + n / 2]);
+}
+
+/* The cell that is left when whole cells have been folded, or NULL if the fold doesn't fall into whole cells. */
+static LLVMValueRef fold_cells(Emit *e, const Stmt *s)
+{
+    const LocalRegs *l = &e->local[s->local];
+    LLVMValueRef *v;
+    int64_t at, n = s->count / l->width;
+
+    if (l->on_stack || l->copies || l->width == 1 || s->count % l->width || !cpu_known(e, s->at, &at) || at % l->width)
+        return NULL;
+    v = arena_array(e->mem, LLVMValueRef, n);
+    for (int i = 0; i < n; i++)
+        v[i] = l->cell[at / l->width + i];
+    fold_vectors(e, s, v, n);
+    return v[0];
+}
+
+LLVMValueRef cpu_fold(Emit *e, const Stmt *s)
+{
+    LLVMValueRef cell = fold_cells(e, s), *v;
+
+    if (!cell) {
+        v = arena_array(e->mem, LLVMValueRef, s->count);
+        for (int64_t i = 0; i < s->count; i++)
+            v[i] = fold_element(e, s, i);
+        fold_vectors(e, s, v, s->count);
+        return v[0];
+    }
+    for (int n = e->local[s->local].width / 2; n >= 1; n /= 2)
+        cell = fold2(e, s, cpu_part(e, cell, 0, n), cpu_part(e, cell, n, n));
+    return LLVMBuildExtractElement(e->B, cell, cpu_i64(e, 0), "");
+}
+
+/* ---- several folds at once ---- */
+
+/* One step of the tree for all results in a, or in a and b behind each other: each has `per` elements in a row;
+ * of each the lower half meets the upper. */
+static LLVMValueRef fold_halves(Emit *e, const Stmt *s, LLVMValueRef a, LLVMValueRef b, int per)
+{
+    int n = (int)LLVMGetVectorSize(LLVMTypeOf(a)) * (b ? 2 : 1), low[128], high[128];
+
+    for (int i = 0; i < n / 2; i++) {
+        low[i] = i / (per / 2) * per + i % (per / 2);
+        high[i] = low[i] + per / 2;
+    }
+    if (!b)
+        b = LLVMGetPoison(LLVMTypeOf(a));
+    return fold2(e, s, cpu_shuffle(e, a, b, low, n / 2), cpu_shuffle(e, a, b, high, n / 2));
+}
+
+/* n cells (a power of two, at most their width), each folded to one lane of the result.  Every step of the tree
+ * works on full vectors: far fewer instructions than n folds, and the same additions. */
+static LLVMValueRef fold_together(Emit *e, const Stmt *s, LLVMValueRef *v, int n)
+{
+    int per = (int)LLVMGetVectorSize(LLVMTypeOf(v[0]));
+
+    for (; per > 1; per /= 2) {
+        if (n == 1) {
+            v[0] = fold_halves(e, s, v[0], NULL, per);
+            continue;
+        }
+        for (int i = 0; i < n / 2; i++)
+            v[i] = fold_halves(e, s, v[2 * i], v[2 * i + 1], per);
+        n /= 2;
+    }
+    return v[0];
+}
+
+/* The lanes of part into a cell from `at` on. */
+static LLVMValueRef put_part(Emit *e, LLVMValueRef cell, LLVMValueRef part, int at)
+{
+    int width = (int)LLVMGetVectorSize(LLVMTypeOf(cell)), n = (int)LLVMGetVectorSize(LLVMTypeOf(part)), lane[64];
+
+    if (n == width)
+        return part;
+    for (int i = 0; i < width; i++)
+        lane[i] = i < n ? i : 0;
+    part = cpu_shuffle(e, part, LLVMGetPoison(LLVMTypeOf(part)), lane, width);
+    for (int i = 0; i < width; i++)
+        lane[i] = i >= at && i < at + n ? width + i - at : i;
+    return cpu_shuffle(e, cell, part, lane, width);
+}
+
+/* for v < n unroll { %x = fold op a[..]; set b[.. + v], %x } between registers. */
+static bool is_fold_row(Emit *e, const Stmt *loop)
+{
+    const Stmt *fold = loop->body, *set = fold ? fold->next : NULL;
+    const LocalRegs *to;
+
+    if (!fold || fold->kind != ST_FOLD || !set || set->kind != ST_SET || set->next || set->arg[0] != fold->id
+        || e->vec_var >= 0 || loop->lanes || aff_coef(set->at, loop->id) != 1)
+        return false;
+    to = &e->local[set->local];
+    return set->local != fold->local && !to->on_stack && to->width > 1 && !to->copies;
+}
+
+static LLVMValueRef fold_run(Emit *e, const Stmt *loop, int64_t from, int n)
+{
+    LLVMValueRef v[64];
+
+    for (int i = 0; i < n; i++) {
+        e->var[loop->id] = cpu_i64(e, from + i);
+        v[i] = fold_cells(e, loop->body);
+    }
+    return fold_together(e, loop->body, v, n);
+}
+
+bool cpu_fold_row(Emit *e, const Stmt *loop)
+{
+    const Stmt *fold = loop->body, *set;
+    LocalRegs *to;
+    int n;
+
+    if (!is_fold_row(e, loop))
+        return false;
+    e->var[loop->id] = cpu_i64(e, 0);
+    if (!fold_cells(e, fold))
+        return false;
+    set = fold->next;
+    to = &e->local[set->local];
+    for (int64_t i = 0; i < loop->extent; i += n) {
+        int width = e->local[fold->local].width;
+        int64_t at;
+
+        e->var[loop->id] = cpu_i64(e, i);
+        at = known_place(e, set->at);
+        n = to->width < width ? to->width : width;
+        while (i + n > loop->extent || at % to->width + n > to->width)
+            n /= 2;
+        LLVMValueRef *cell = &to->cell[at / to->width];
+
+        *cell = put_part(e, *cell, fold_run(e, loop, i, n), (int)(at % to->width));
+    }
+    return true;
+}
