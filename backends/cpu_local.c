@@ -27,6 +27,14 @@ static bool reaches_cell(const Scan *c, const Stmt *s, const LocalRegs *l)
     return true;
 }
 
+/* Vec loops of different lanes may share a local if the wider vector is two, four, ... of the narrower. */
+static bool splits(int a, int b)
+{
+    int narrow = a < b ? a : b, ratio = (a > b ? a : b) / narrow;
+
+    return a == 1 || (a + b - narrow == ratio * narrow && !(ratio & (ratio - 1)));
+}
+
 static void scan_access(Scan *c, const Stmt *s)
 {
     LocalRegs *l = &c->e->local[s->local];
@@ -35,7 +43,7 @@ static void scan_access(Scan *c, const Stmt *s)
         l->on_stack |= s->at.term[i].var != c->vec_var && c->is_running[s->at.term[i].var];
     if (c->vec_var < 0 || !aff_coef(s->at, c->vec_var))
         return;
-    if (!reaches_cell(c, s, l))
+    if (!reaches_cell(c, s, l) || !splits(l->width, c->lanes))
         l->on_stack = true;
     else if (l->width == 1 || c->lanes < l->width)
         l->width = c->lanes;
@@ -377,9 +385,8 @@ bool cpu_fold_row(Emit *e, const Stmt *loop)
 
         e->var[loop->id] = cpu_i64(e, i);
         at = known_place(e, set->at);
-        n = to->width < width ? to->width : width;
-        while (i + n > loop->extent || at % to->width + n > to->width)
-            n /= 2;
+        for (n = width; i + n > loop->extent || at % to->width + n > to->width; n /= 2)
+            ;
         LLVMValueRef *cell = &to->cell[at / to->width];
 
         *cell = put_part(e, *cell, fold_run(e, loop, i, n), (int)(at % to->width));

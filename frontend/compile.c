@@ -366,7 +366,7 @@ void list_targets(FILE *f)
 {
     for (int i = 0; backend_list[i]; i++) {
         const Backend *b = backend_list[i];
-        BackendOptions target = { .opt_level = 2 };
+        BackendOptions target = { .opt_level = 1 };
         Limits         limits;
         char           device[256] = "", why[256] = "";
         bool           here = b->probe(&target, &limits, device, sizeof device, why, sizeof why);

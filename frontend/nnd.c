@@ -137,7 +137,7 @@ static int job_open(Job *j, Options *o)
     int    status;
     double start_ms, parsed_ms;
 
-    *j = (Job){ .o = o, .compile = { .target = { .opt_level = 2 } } };
+    *j = (Job){ .o = o, .compile = { .target = { .opt_level = 1 } } };
     j->front = (FrontOptions){ .define = o->define, .ndefine = o->ndefine };
     j->front.float64 = o->value[OPTION_float].given && strcmp(o->value[OPTION_float].text, "64") == 0;
     j->compile.skip = j->skip;

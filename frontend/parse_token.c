@@ -45,14 +45,18 @@ void parse_skip_newlines(Parser *p)
         lex_next(p->lx);
 }
 
+static bool at_decl_word(Parser *p)
+{
+    return lex_is(p->lx, "const") || lex_is(p->lx, "data") || lex_is(p->lx, "model") || lex_is(p->lx, "fn")
+           || lex_is(p->lx, "optimizer") || lex_is(p->lx, "train");
+}
+
 /* A declaration at the start of a line, wherever the text before it stopped. */
 bool parse_begins_decl(Parser *p)
 {
     Token t = lex_peek(p->lx, 0), u = lex_peek(p->lx, 1);
-    bool word = lex_is(p->lx, "const") || lex_is(p->lx, "data") || lex_is(p->lx, "model") || lex_is(p->lx, "fn")
-                || lex_is(p->lx, "optimizer") || lex_is(p->lx, "train");
 
-    return word && t.first && u.kind == TOK_NAME && !u.first;
+    return at_decl_word(p) && t.first && u.kind == TOK_NAME && !u.first;
 }
 
 /* The same for a statement, behind a bracket that was never closed. */
@@ -89,14 +93,15 @@ void parse_skip_line(Parser *p)
     }
 }
 
-/* What is left of a declaration with a mistake is indented: so a word before another, or before a text, at the very
- * start of a line begins something new, even if it is misspelt. */
+/* What is left of a declaration with a mistake is indented: so at the very start of a line one of the words, or any
+ * word before another or before a text, begins something new, even if it is misspelt. */
 void parse_skip_to_decl(Parser *p)
 {
     while (!parse_at_end(p) && !parse_begins_decl(p)) {
         Token t = lex_peek(p->lx, 0), u = lex_peek(p->lx, 1);
 
-        if (t.kind == TOK_NAME && t.first && t.loc.col == 1 && !u.first && (u.kind == TOK_NAME || u.kind == TOK_STRING))
+        if (t.kind == TOK_NAME && t.first && t.loc.col == 1 && !u.first
+            && (u.kind == TOK_NAME || u.kind == TOK_STRING || at_decl_word(p)))
             break;
         lex_next(p->lx);
     }

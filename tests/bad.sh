@@ -8,7 +8,7 @@ bless=${2-}
 
 bad()
 {
-    "$nnd" check "$1" >"$work/out" 2>"$work/err"
+    timeout 20 "$nnd" check "$1" >"$work/out" 2>"$work/err"
     status=$?
     [ "$status" = 1 ] || { echo "exit status $status, not 1"; cat "$work/err"; return 1; }
     [ ! -s "$work/out" ] || { echo 'said on stdout:'; cat "$work/out"; return 1; }

@@ -263,6 +263,26 @@ static void test_folds(void **state)
         }
 }
 
+/* Two vec loops of different lanes over one local: cells of the narrower, or the stack if those don't fit. */
+static void test_mixed_lanes(void **state)
+{
+    static const int lanes[] = { 2, 3, 4, 6, 8, 12, 16 };
+
+    (void)state;
+    for EACH(i, lanes)
+        for EACH(j, lanes)
+            same(HEAD "slot @a : param f32[16]\nslot @c : output f32[14]\n" "graph infer 1 {\n}\nplan infer 1 {\n"
+                 "  buffer b0 : state+0 f32[16] @a\n  buffer b1 : output 0 f32[14] @c\n  scratch 0\n"
+                 "  kernel k0 \"\" scheduled flops 0 {\n    local l0 : f32[16] = 2\n    for i0 < 15 vec %d unroll {\n"
+                 "      %%0 = load b0[i0] : f32\n      %%1 = get l0[i0] : f32\n      %%2 = mul %%0, %%1 : f32\n      set l0[i0], %%2\n    }\n"
+                 "    %%4 = get l0[11] : f32\n    %%3 = fold add l0[0 .. 16] : f32\n    %%5 = add %%3, %%4 : f32\n    local l1 : f32[14] = 1\n"
+                 "    for i1 < 14 vec %d unroll {\n      %%6 = get l1[i1] : f32\n      %%7 = add %%6, %%5 : f32\n      store b1[i1], %%7\n    }\n"
+                 "    for i2 < 14 vec %d unroll {\n      %%8 = load b0[i2] : f32\n      %%9 = get l1[i2] : f32\n      %%10 = sub %%8, %%9 : f32\n      set l1[i2], %%10\n    }\n"
+                 "    for i3 < 14 unroll {\n      %%11 = get l1[i3] : f32\n      set l0[i3], %%11\n    }\n"
+                 "    for i4 < 12 vec %d unroll {\n      %%12 = get l0[i4] : f32\n      store b0[i4], %%12\n    }\n  }\n}\n",
+                 lanes[i], lanes[j], lanes[i], lanes[j]);
+}
+
 /* A local inside a vec loop: each lane has its own, also on the stack; folds of it, and an argmax. */
 static void test_lane_locals(void **state)
 {
@@ -446,7 +466,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_operations), cmocka_unit_test(test_operations_on_other_cpus), cmocka_unit_test(test_strides),
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_step), cmocka_unit_test(test_tile), cmocka_unit_test(test_folds),
+        cmocka_unit_test(test_rows), cmocka_unit_test(test_step), cmocka_unit_test(test_tile), cmocka_unit_test(test_folds), cmocka_unit_test(test_mixed_lanes),
         cmocka_unit_test(test_lane_locals), cmocka_unit_test(test_unscheduled), cmocka_unit_test(test_rows_in_place),
         cmocka_unit_test(test_pieces), cmocka_unit_test(test_own_scalars), cmocka_unit_test(test_unknown_cpu),
         cmocka_unit_test(test_emit),

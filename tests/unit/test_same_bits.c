@@ -89,7 +89,7 @@ static NndImage *compile(Module *m, const BackendOptions *o)
     assert_null(fault);
     im = backend_cpu.load(m, o, why, sizeof why);
     if (!im)
-        print_message("%s\n", why);
+        print_message("# %s\n", why);
     assert_non_null(im);
     return im;
 }
@@ -127,7 +127,7 @@ static void check_function(Op op, double bound)
             at = x[i];
         }
     }
-    print_message("%s: at most %.2f ulp, at %.9g\n", op_info[op].name, worst, (double)at);
+    print_message("# %s: at most %.2f ulp, at %.9g\n", op_info[op].name, worst, (double)at);
     assert_true(worst <= bound);
     free(state);
     backend_cpu.unload(im);
