@@ -69,7 +69,8 @@ typedef struct Build {
     Scope  *scope;
     Frame  *frame;
     Constant *constant;
-    int     depth;
+    int     depth;            /* calls being unfolded */
+    int     nesting;          /* expressions being built, over all calls */
     /* while an initial value is computed */
     int     init_slot;        /* -1: no */
     int     nrandom;          /* random numbers drawn for it */

@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+enum { NESTING = 500 };
+
 /* ---- numbers ---- */
 
 static Value whole_op(Build *b, const Expr *e, const char *op, int64_t x, int64_t y)
@@ -434,21 +436,32 @@ static Value number(Build *b, const Expr *e)
     return e->is_int ? value_int(e->integer) : value_float(e->number);
 }
 
-Value build_value(Build *b, const Expr *e)
+static Value any_value(Build *b, const Expr *e)
 {
-    Value v = { 0 };
-
     switch (e->kind) {
-    case EXPR_NUMBER: v = number(b, e); break;
-    case EXPR_STRING: v = (Value){ .kind = VAL_TEXT, .text = e->name }; break;
+    case EXPR_NUMBER: return number(b, e);
+    case EXPR_STRING: return (Value){ .kind = VAL_TEXT, .text = e->name };
     case EXPR_NAME:   return name_value(b, e);
     case EXPR_NEXT:   return next_value(b, e);
-    case EXPR_CALL:   v = build_call(b, e); break;
-    case EXPR_UNARY:  v = unary(b, e); break;
-    case EXPR_BINARY: v = binary(b, e); break;
-    case EXPR_LIST:   v = (Value){ .kind = VAL_LIST, .list = e }; break;
+    case EXPR_CALL:   return build_call(b, e);
+    case EXPR_UNARY:  return unary(b, e);
+    case EXPR_BINARY: return binary(b, e);
+    case EXPR_LIST:   return (Value){ .kind = VAL_LIST, .list = e };
     }
-    if (!v.loc.line)
+    return (Value){ 0 };
+}
+
+Value build_value(Build *b, const Expr *e)
+{
+    Value v;
+
+    /* one nesting over all calls: each may be harmless, and all together deeper than the stack */
+    if (b->nesting >= NESTING)
+        return build_error(b, e->loc, "calls and expressions are nested more than %d deep", NESTING);
+    b->nesting++;
+    v = any_value(b, e);
+    b->nesting--;
+    if (!v.loc.line && e->kind != EXPR_NAME && e->kind != EXPR_NEXT)
         v.loc = e->loc;
     return v;
 }

@@ -86,7 +86,8 @@ static Decl *read_const(Parser *p)
     if (!parse_name(p, "the constant's name", &d->name, &d->loc))
         return NULL;
     if (lex_is(p->lx, ":")) {
-        diag_error(p->d, lex_peek(p->lx, 0).loc, "`:` configures a block; a constant is written `const %s = ...`", d->name);
+        diag_error(p->d, lex_peek(p->lx, 0).loc, "`:` configures a block; a constant is written `const %s = ...`",
+                   d->name);
         return NULL;
     }
     if (!parse_expect(p, "=", "`=` after the constant's name"))

@@ -82,7 +82,8 @@ static size_t character(const char *p, size_t left)
     /* longer than needed, a surrogate, or beyond the last: Unicode 15, table 3-7 */
     unsigned char second = n > 2 ? (unsigned char)p[1] : 0xA0;
 
-    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second > 0x9F) || (c == 0xF0 && second < 0x90) || (c == 0xF4 && second > 0x8F))
+    if ((c == 0xE0 && second < 0xA0) || (c == 0xED && second > 0x9F) || (c == 0xF0 && second < 0x90)
+        || (c == 0xF4 && second > 0x8F))
         return 1;
     return n;
 }

@@ -437,6 +437,8 @@ static void statements_go_on(void **state)
           "3:5 expected an expression, found `=`\n4:7 expected the end of the line, found `4`\n5:5 expected an expression, found `*`\n" LAST(7) },
         { BODY("y = g(x, [1, 2\nz = 2 +\n* 3\n"),
           "3:10 this `[` is never closed\n5:1 expected an expression, found `*`\n" LAST(7) },
+        { BODY("y = g(x\nz\nretrun x\n"),
+          "3:6 this `(` is never closed\n5:1 unknown statement `retrun`; did you mean `return`?\n" LAST(7) },
         { BODY("y = g(a b,\n  c)\nz = )\n"), "3:9 expected `,` or `)`, found `b`\n5:5 expected an expression, found `)`\n" LAST(7) },
         { BODY("if x {\ny = )\n}\nz: 2\n"),
           "4:5 expected an expression, found `)`\n6:2 `:` configures a block; a value is computed with `z = ...`\n" LAST(8) },
