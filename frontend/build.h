@@ -17,6 +17,7 @@ typedef struct Value {
     ValueKind   kind;
     Loc         loc;          /* where it came to be, for notes */
     bool        is_int, is_truth;
+    bool        of_batch;     /* a number made of the batch, which is the caller's choice: no structure depends on it */
     double      number;
     int64_t     integer;
     const char *text;
@@ -25,6 +26,7 @@ typedef struct Value {
     Ref         ref;
     const Graph *graph;       /* whose node ref is */
     bool        step_scalar;
+    bool        step_truth;   /* a comparison of step scalars: it chooses between them */
     unsigned    kept;         /* axes of size 1 that a reduction kept: they stretch */
 } Value;
 
@@ -71,6 +73,7 @@ typedef struct Build {
     Constant *constant;
     int     depth;            /* calls being unfolded */
     int     nesting;          /* expressions being built, over all calls */
+    int     nunfolded;        /* calls and loop steps of this graph */
     /* while an initial value is computed */
     int     init_slot;        /* -1: no */
     int     nrandom;          /* random numbers drawn for it */
@@ -86,6 +89,7 @@ const char *build_describe(Build *b, const Value *v);                 /* "f32[N,
 
 /* values (build_value.c) */
 Value value_int(int64_t i);
+Value value_size(const Build *b, int64_t n);                          /* of an axis or a tensor: it may be the batch */
 Value value_float(double x);
 Value value_truth(bool t);
 Value value_node(Build *b, Ref r, Loc loc);
@@ -103,12 +107,20 @@ Name *scope_set(Build *b, const char *name, Value v);
 Value build_scalar(Build *b, Loc at, const char *name, double value); /* a scalar slot's value, the slot made if it is new */
 const Decl *find_decl(const Model *md, const char *name);
 
+/* numbers (build_number.c) */
+bool  is_compare(const char *op);
+bool  known_point(Build *b, const Expr *e, Op op, const Value *a, Value *out);         /* false: only the graph knows it */
+Value build_number_op(Build *b, const Expr *e, const char *op, const Value *a, const Value *c);
+
 /* expressions (build_expr.c), builtins (build_builtin.c), calls (build_call.c), bodies (build_body.c) */
 Value build_value(Build *b, const Expr *e);
-bool  build_int(Build *b, const Expr *e, const char *what, int64_t *out);   /* a whole number known now */
+bool  build_int(Build *b, const Expr *e, const char *what, int64_t *out);   /* a whole number known now, not of the batch */
+bool  build_size(Build *b, const Expr *e, const char *what, int64_t *out);  /* a whole number, or a multiple of the batch */
+bool  size_of(Build *b, Loc at, const char *what, const Value *v, int64_t *out);
+bool  build_fixed(Build *b, Loc at, const char *what, const Value *v);      /* an error if it depends on the batch */
+bool  build_unfold(Build *b, Loc at);                                 /* counts what is written out, an error if it is too much */
 bool  build_truth(Build *b, const Expr *e, bool *out);                /* a truth known now */
 Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg);
-Value build_number_op(Build *b, const Expr *e, const char *op, const Value *a, const Value *c);
 bool  build_builtin(Build *b, const Expr *e, Value *out);             /* false: no builtin has this name */
 bool  is_builtin_op(Op op);                                           /* it may be called by its name */
 void  find_labels(const Expr *e);                                     /* turns argument names of no builtin into labels */

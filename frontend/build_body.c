@@ -3,7 +3,14 @@
 
 #include <string.h>
 
-enum { UNROLL_LIMIT = 4096 };      /* steps of a `for`, which is written out */
+enum { UNROLL_LIMIT = 4096, UNFOLD_LIMIT = 1 << 17 };      /* steps of one `for`; calls and steps of a graph */
+
+bool build_unfold(Build *b, Loc at)
+{
+    if (b->nunfolded == UNFOLD_LIMIT)
+        build_error(b, at, "calls and loops are written out, and these are more than %d", UNFOLD_LIMIT);
+    return b->nunfolded <= UNFOLD_LIMIT && ++b->nunfolded <= UNFOLD_LIMIT;
+}
 
 /* ---- slots ---- */
 
@@ -46,6 +53,15 @@ static bool initial_value(Build *b, const Ast *a, int slot)
     return v.kind != VAL_NONE;
 }
 
+/* Evaluation meets most declarations again. */
+static bool has_initial(const Build *b, int slot)
+{
+    for (int i = 0; i < b->init->nwrite; i++)
+        if (b->init->write[i].slot == slot)
+            return true;
+    return false;
+}
+
 static bool add_slot(Build *b, const Ast *a)
 {
     const char *name = arena_printf(&b->md->mem, "%s%s", b->scope->prefix, a->name);
@@ -59,6 +75,12 @@ static bool add_slot(Build *b, const Ast *a)
     }
     if (!build_type(b, &a->type, &t) || !declare(b, a, name))
         return false;
+    for (int i = 0; i < t.rank; i++) {
+        Value size = value_size(b, t.dim[i]);
+
+        if (!build_fixed(b, a->type.loc, "what outlives the step", &size))
+            return false;
+    }
     if (slot >= 0 && b->m->slot[slot].kind != kind) {
         build_error(b, a->loc, "`%s` is the name of a %s already", name, slot_kind_name[b->m->slot[slot].kind]);
         build_note(b, b->m->slot[slot].loc, "declared here");
@@ -75,7 +97,7 @@ static bool add_slot(Build *b, const Ast *a)
     }
     if (slot < 0)
         slot = module_add_slot(b->m, name, kind, t, a->loc);
-    bool ok = !b->init || initial_value(b, a, slot);
+    bool ok = !b->init || has_initial(b, slot) || initial_value(b, a, slot);
 
     scope_set(b, a->name, value_node(b, graph_read(b->g, a->loc, slot), a->loc))->slot = slot;
     return ok;
@@ -170,12 +192,6 @@ static bool loop_fits(Build *b, const Ast *a, int64_t from, int64_t to)
 {
     int64_t steps;
 
-    if (b->m->dim_name && (to % b->m->dim_probe == 0) && to) {
-        Value n = value_int(to);
-
-        build_error(b, a->limit->loc, "a loop is written out, and how large %s is, is the caller's choice", build_describe(b, &n));
-        return false;
-    }
     if (to > from && (__builtin_sub_overflow(to, from, &steps) || steps > UNROLL_LIMIT)) {
         build_error(b, a->limit->loc, "a loop is written out, and this one has more than %d steps", UNROLL_LIMIT);
         return false;
@@ -194,7 +210,7 @@ static bool build_for(Build *b, const Ast *a)
     }
     for (int64_t i = from; i < to; i++) {
         scope_set(b, a->name, value_int(i))->value.loc = a->loc;
-        if (!build_body(b, a->body))
+        if (!build_unfold(b, a->loc) || !build_body(b, a->body))
             return false;
     }
     return true;

@@ -142,7 +142,7 @@ static Value reduce(Build *b, const Expr *e, Op op)
         v.ref = build_make(b, op, e->name_loc, 1, &v.ref, n, axis, NULL);
     if (!v.ref.id)
         return (Value){ 0 };
-    v.step_scalar = false;
+    v.step_scalar = v.step_truth = false;
     return keep && n ? keep_axes(b, e, v, n, axis) : v;
 }
 
@@ -180,10 +180,8 @@ static bool size_list(Build *b, const Expr *e, int *n, int64_t *dim)
 
         if (!v.kind)
             return false;
-        if ((v.kind != VAL_NUMBER || !v.is_int) && v.kind != VAL_RUN) {
-            build_error(b, e->arg[i]->loc, "a size is a whole number, got %s", build_describe(b, &v));
+        if (v.kind != VAL_RUN && !size_of(b, e->arg[i]->loc, "a size", &v, &v.integer))
             return false;
-        }
         if (*n + more > MAX_RANK) {
             build_error(b, e->loc, "more than %d axes", MAX_RANK);
             return false;
@@ -315,8 +313,10 @@ static Value iota(Build *b, const Expr *e, Op op)
 
     if (e->narg != 1)
         return build_error(b, e->loc, "iota wants one size");
-    if (!build_int(b, e->arg[0], "iota", &n))
+    if (!build_size(b, e->arg[0], "a size", &n))
         return (Value){ 0 };
+    if (n < 1)
+        return build_error(b, e->arg[0]->loc, "iota: a size is at least 1, got %lld", (long long)n);
     t.dim[0] = n;
     return value_node(b, build_make(b, op, e->name_loc, 0, NULL, 1, &axis, &t), e->loc);
 }
@@ -340,7 +340,9 @@ static Value random_numbers(Build *b, const Expr *e, Op op)
         return build_error(b, e->loc, "random takes no arguments");
     if (b->init_slot < 0)
         return build_error(b, e->loc, "random() fills parameters and states: it stands in their initial values alone");
-    t = ty_with(b->m->slot[b->init_slot].type, build_float(b));
+    t = b->m->slot[b->init_slot].type;
+    if (!dt_is_float(t.dtype))
+        t.dtype = build_float(b);
     stream = stream_of(b->m->slot[b->init_slot].name, b->nrandom++);
     return value_node(b, build_make(b, op, e->name_loc, 0, NULL, 1, &stream, &t), e->loc);
 }
@@ -352,7 +354,7 @@ static Value size(Build *b, const Expr *e, Op op)
     Value v = tensor(b, e, 0);
 
     (void)op;
-    return v.kind ? value_int(ty_count(value_type(b, &v))) : v;
+    return v.kind ? value_size(b, ty_count(value_type(b, &v))) : v;
 }
 
 static Value axis_size(Build *b, const Expr *e, Op op)
@@ -367,7 +369,7 @@ static Value axis_size(Build *b, const Expr *e, Op op)
         return build_error(b, e->loc, "dim wants a tensor and an axis");
     if (!one_axis(b, e->arg[1], value_type(b, &v)->rank, &axis))
         return (Value){ 0 };
-    return value_int(value_type(b, &v)->dim[axis]);
+    return value_size(b, value_type(b, &v)->dim[axis]);
 }
 
 /* real(x): whole numbers and truths as floats, floats as they are */
@@ -378,6 +380,7 @@ static Value real(Build *b, const Expr *e, Op op)
     (void)op;
     if (v.kind && !dt_is_float(value_type(b, &v)->dtype))
         v.ref = graph_cast(b->g, e->name_loc, v.ref, build_float(b));
+    v.step_truth = false;
     return v;
 }
 
@@ -418,6 +421,7 @@ static Value cast(Build *b, const Expr *e, Dtype d)
         return v.kind ? build_error(b, e->loc, "%s(...) wants a tensor, got %s", e->name, build_describe(b, &v)) : v;
     v.ref = graph_cast(b->g, e->name_loc, v.ref, d);
     v.step_scalar = v.step_scalar && d == DT_f64 && b->m->float64;
+    v.step_truth = false;
     return v;
 }
 

@@ -52,7 +52,7 @@ bool build_type(Build *b, const TypeExpr *t, Type *out)
         }
         if (t->run[i])
             continue;
-        if (out->rank >= MAX_RANK || !build_int(b, t->dim[i], "an axis' size", &out->dim[out->rank])) {
+        if (out->rank >= MAX_RANK || !build_size(b, t->dim[i], "a size", &out->dim[out->rank])) {
             if (out->rank >= MAX_RANK)
                 build_error(b, t->loc, "more than %d axes", MAX_RANK);
             return false;
@@ -103,10 +103,10 @@ static bool bind_dim(Build *b, const Expr *e, int64_t size, const char **detail)
     const Decl *d = e->kind == EXPR_NAME ? find_decl(b->md, e->name) : NULL;
 
     if (e->kind == EXPR_NAME && !n && !(d && d->kind == DECL_CONST)) {
-        scope_set(b, e->name, value_int(size))->value.loc = e->loc;
+        scope_set(b, e->name, value_size(b, size))->value.loc = e->loc;
         return true;
     }
-    if (!build_int(b, e, "an axis' size", &want))
+    if (!build_size(b, e, "a size", &want))
         return false;
     if (want == size)
         return true;
@@ -365,6 +365,10 @@ static const char *instance_prefix(Build *b, const Decl *d, const Expr *e)
     if (e->label_index) {
         if (!build_int(b, e->label_index, "a label's index", &index))
             return NULL;
+        if (index < 0) {
+            build_error(b, e->label_index->loc, "a label's index is at least 0, got %lld", (long long)index);
+            return NULL;
+        }
         label = arena_printf(mem, "%s.%lld", label, (long long)index);
     }
     if (!label)
@@ -380,9 +384,9 @@ static Value default_value(Build *b, const Param *p)
 }
 
 /* An `input float` given as a number becomes a scalar that may change between steps. */
-static Value input_scalar(Build *b, const Param *p, const Value *v)
+static Value input_scalar(Build *b, const Param *p, const Value *v, Loc at)
 {
-    return p->input && v->kind == VAL_NUMBER ? build_scalar(b, p->loc, p->name, v->number) : *v;
+    return p->input && v->kind == VAL_NUMBER ? build_scalar(b, at, p->name, v->number) : *v;
 }
 
 static bool fill_scope(Build *b, const Decl *d, const Expr *call, const Value *arg, const Loc *place)
@@ -402,7 +406,7 @@ static bool fill_scope(Build *b, const Decl *d, const Expr *call, const Value *a
         if (!v.kind)
             v = default_value(b, p);
         if (v.kind)
-            v = input_scalar(b, p, &v);
+            v = input_scalar(b, p, &v, place[i].line ? place[i] : call->loc);
         ok &= v.kind && bind_argument(b, d, p, &v, place[i].line ? place[i] : call->loc);
     }
     return ok;
@@ -439,6 +443,8 @@ Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg
     for (const Frame *f = b->frame; f; f = f->up)
         if (f->fn == d)
             return build_error(b, at, "`%s` calls itself, and calls are unfolded before anything runs", d->name);
+    if (!build_unfold(b, at))
+        return v;
     if (b->depth >= CALL_DEPTH)
         return build_error(b, at, "calls are nested more than %d deep", CALL_DEPTH);
     for (int i = 0; i < d->nparam; i++)

@@ -6,71 +6,6 @@
 
 enum { NESTING = 500 };
 
-/* ---- numbers ---- */
-
-static Value whole_op(Build *b, const Expr *e, const char *op, int64_t x, int64_t y)
-{
-    int64_t r = 0;
-    bool over = false;
-
-    if (!strcmp(op, "add"))
-        over = __builtin_add_overflow(x, y, &r);
-    else if (!strcmp(op, "sub"))
-        over = __builtin_sub_overflow(x, y, &r);
-    else if (!strcmp(op, "mul"))
-        over = __builtin_mul_overflow(x, y, &r);
-    if (over)
-        return build_error(b, e->loc, "the number is too large");
-    return value_int(r);
-}
-
-static Value compare_numbers(const char *op, double x, double y)
-{
-    return value_truth(!strcmp(op, "eq") ? x == y : !strcmp(op, "ne") ? x != y : !strcmp(op, "lt") ? x < y
-                       : !strcmp(op, "le") ? x <= y : !strcmp(op, "gt") ? x > y : x >= y);
-}
-
-static bool is_compare(const char *op)
-{
-    return !strcmp(op, "eq") || !strcmp(op, "ne") || !strcmp(op, "lt") || !strcmp(op, "le") || !strcmp(op, "gt")
-           || !strcmp(op, "ge");
-}
-
-static Value divide(Build *b, const Expr *e, const Value *x, const Value *y)
-{
-    if (y->number == 0)
-        return build_error(b, e->loc, "division by zero");
-    if (!x->is_int || !y->is_int || y->integer == -1)
-        return y->is_int && x->is_int ? whole_op(b, e, "sub", 0, x->integer) : value_float(x->number / y->number);
-    if (x->integer % y->integer)      /* a fraction of two whole numbers: a float, and no dimension any more */
-        return value_float(x->number / y->number);
-    return value_int(x->integer / y->integer);
-}
-
-Value build_number_op(Build *b, const Expr *e, const char *op, const Value *x, const Value *y)
-{
-    if (is_compare(op))
-        return compare_numbers(op, x->number, y->number);
-    if (!strcmp(op, "and") || !strcmp(op, "or")) {
-        if (!x->is_truth || !y->is_truth)
-            return build_error(b, e->loc, "`%s` joins truths, got %s and %s", op, build_describe(b, x), build_describe(b, y));
-        return value_truth(!strcmp(op, "and") ? x->integer && y->integer : x->integer || y->integer);
-    }
-    if (x->is_truth || y->is_truth)
-        return build_error(b, e->loc, "cannot compute with a truth");
-    if (!strcmp(op, "div"))
-        return divide(b, e, x, y);
-    if (!strcmp(op, "pow")) {
-        double r = pow(x->number, y->number);
-
-        return x->is_int && y->is_int && y->integer >= 0 && fabs(r) < 0x1p53 ? value_int((int64_t)r) : value_float(r);
-    }
-    if (x->is_int && y->is_int)
-        return whole_op(b, e, op, x->integer, y->integer);
-    return value_float(!strcmp(op, "add") ? x->number + y->number : !strcmp(op, "sub") ? x->number - y->number
-                                                                                      : x->number * y->number);
-}
-
 /* ---- points ---- */
 
 static const char *verb(const char *op)
@@ -82,7 +17,7 @@ static const char *verb(const char *op)
 static bool all_steps(const Value *v, int n)
 {
     for (int i = 0; i < n; i++)
-        if (!v[i].step_scalar)
+        if (!v[i].step_scalar && !v[i].step_truth)
             return false;
     return true;
 }
@@ -113,12 +48,52 @@ static bool unify_all(Build *b, const Expr *e, const char *what, Value *arg, int
     return true;
 }
 
-static Value known_point(Build *b, const Expr *e, Op op, const Value *a);
+/* select(step < 100, 0.1, 0.01): a step scalar again, if nothing else takes part. */
+static bool step_choice(Build *b, const Expr *e, Value *arg)
+{
+    Type real = ty_scalar(DT_f64);
+
+    if (!arg[0].step_truth)
+        return false;
+    for (int i = 1; i < 3; i++)
+        if (!arg[i].step_scalar && (arg[i].kind != VAL_NUMBER || arg[i].is_truth))
+            return false;
+    for (int i = 1; i < 3; i++)
+        if (arg[i].kind == VAL_NUMBER) {
+            arg[i] = value_node(b, graph_const(b->g, e->loc, real, arg[i].number), e->loc);
+            arg[i].step_scalar = true;
+        }
+    return true;
+}
+
+/* Both alternatives get one shape; the choice may have more axes, or fewer. */
+static bool unify_choice(Build *b, const Expr *e, Value *arg)
+{
+    Type like = *value_type(b, &arg[0]);
+
+    if (step_choice(b, e, arg))
+        return true;
+    if (!unify_all(b, e, "choose between", arg, 1, 3, false))
+        return false;
+    like.dtype = value_type(b, &arg[1])->dtype;
+    for (int i = 1; i < 3; i++) {
+        Value shape = value_node(b, graph_const(b->g, e->loc, like, 0), e->loc);
+
+        if (!build_unify(b, e->name_loc, "choose between", operand(e, i), &arg[i], NULL, &shape, false))
+            return false;
+        like = *value_type(b, &arg[i]);
+    }
+    Value truth = value_node(b, graph_const(b->g, e->loc, ty_with(like, DT_bool), 0), e->loc);
+
+    return build_unify(b, e->name_loc, "choose by", operand(e, 0), &arg[0], NULL, &truth, false)
+           && unify_all(b, e, "choose between", arg, 1, 3, false);
+}
 
 Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg)
 {
     bool compare = op == OP_eq || op == OP_ne || op == OP_lt || op == OP_le, known = true;
     Ref ref[3] = { { 0 } };
+    Value r;
     unsigned kept;
 
     for (int i = 0; i < narg; i++) {
@@ -127,27 +102,12 @@ Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg)
                                              build_describe(b, &arg[i])) : (Value){ 0 };
         known &= arg[i].kind == VAL_NUMBER;
     }
-    if (known && narg == 1 && dt_is_float(build_float(b)) && op != OP_not)
-        return known_point(b, e, op, arg);
+    if (known && known_point(b, e, op, arg, &r))
+        return r;
     if (op == OP_select && value_known(&arg[0]))
-        return arg[0].integer ? arg[1] : arg[2];
+        return build_fixed(b, e->loc, "a choice", &arg[0]) ? arg[arg[0].integer ? 1 : 2] : (Value){ 0 };
     if (op == OP_select) {
-        Type like = *value_type(b, &arg[0]);
-
-        if (!unify_all(b, e, "choose between", arg, 1, 3, false))
-            return (Value){ 0 };
-        like.dtype = value_type(b, &arg[1])->dtype;
-        for (int i = 1; i < 3; i++) {      /* both alternatives have one shape; the choice may have more axes, or fewer */
-            Value shape = value_node(b, graph_const(b->g, e->loc, like, 0), e->loc);
-
-            if (!build_unify(b, e->name_loc, "choose between", operand(e, i), &arg[i], NULL, &shape, false))
-                return (Value){ 0 };
-            like = *value_type(b, &arg[i]);
-        }
-        Value truth = value_node(b, graph_const(b->g, e->loc, ty_with(like, DT_bool), 0), e->loc);
-
-        if (!build_unify(b, e->name_loc, "choose by", operand(e, 0), &arg[0], NULL, &truth, false)
-            || !unify_all(b, e, "choose between", arg, 1, 3, false))
+        if (!unify_choice(b, e, arg))
             return (Value){ 0 };
     } else if (narg > 1 && !unify_all(b, e, verb(op_info[op].name), arg, 0, narg, compare)) {
         return (Value){ 0 };
@@ -157,35 +117,13 @@ Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg)
     kept = arg[0].kept;
     for (int i = 1; i < narg; i++)
         kept &= arg[i].kept;
-
-    Value r = value_node(b, build_make(b, op, e->name_loc, narg, ref, 0, NULL, NULL), e->loc);
-
-    r.step_scalar = r.kind == VAL_NODE && all_steps(arg, narg) && value_type(b, &r)->dtype == DT_f64;
+    r = value_node(b, build_make(b, op, e->name_loc, narg, ref, 0, NULL, NULL), e->loc);
+    if (r.kind && all_steps(arg, narg)) {
+        r.step_scalar = value_type(b, &r)->dtype == DT_f64;
+        r.step_truth = !r.step_scalar && value_type(b, &r)->dtype == DT_bool;
+    }
     r.kept = kept;
     return r;
-}
-
-/* A function of one number, computed now, in double. */
-static Value known_point(Build *b, const Expr *e, Op op, const Value *a)
-{
-    double x = a->number;
-
-    if (a->is_truth)
-        return build_error(b, e->loc, "%s: wants a number, got %s", op_info[op].name, build_describe(b, a));
-    switch (op) {
-    case OP_neg:     return a->is_int ? whole_op(b, e, "sub", 0, a->integer) : value_float(-x);
-    case OP_exp:     return value_float(exp(x));
-    case OP_log:     return value_float(log(x));
-    case OP_sqrt:    return value_float(sqrt(x));
-    case OP_tanh:    return value_float(tanh(x));
-    case OP_sigmoid: return value_float(1 / (1 + exp(-x)));
-    case OP_sin:     return value_float(sin(x));
-    case OP_cos:     return value_float(cos(x));
-    case OP_floor:   return fabs(x) < 0x1p53 ? value_int((int64_t)floor(x)) : value_float(floor(x));
-    case OP_abs:     return a->is_int && a->integer < 0 ? whole_op(b, e, "sub", 0, a->integer) : a->is_int ? *a : value_float(fabs(x));
-    case OP_relu:    return x > 0 ? *a : value_int(0);
-    default:         return *a;
-    }
 }
 
 /* ---- operators ---- */
@@ -285,9 +223,6 @@ static Value unary(Build *b, const Expr *e)
 
     if (!v.kind)
         return v;
-    if (op == OP_not && value_known(&v))
-        return v.is_truth ? value_truth(!v.integer)
-                          : build_error(b, e->loc, "`not` wants a truth, got %s", build_describe(b, &v));
     return build_point(b, e, op, 1, &v);
 }
 
@@ -466,17 +401,48 @@ Value build_value(Build *b, const Expr *e)
     return v;
 }
 
+bool build_fixed(Build *b, Loc at, const char *what, const Value *v)
+{
+    if (v->of_batch)
+        build_error(b, at, "%s can't depend on %s, whose size is the caller's choice", what, b->m->dim_name);
+    return !v->of_batch;
+}
+
 bool build_int(Build *b, const Expr *e, const char *what, int64_t *out)
 {
     Value v = build_value(b, e);
 
+    if (!v.kind || !build_fixed(b, e->loc, what, &v))
+        return false;
     if (v.kind == VAL_NUMBER && v.is_int) {
         *out = v.integer;
         return true;
     }
-    if (v.kind)
-        build_error(b, e->loc, "%s wants a whole number, got %s", what, build_describe(b, &v));
+    build_error(b, e->loc, "%s wants a whole number, got %s", what, build_describe(b, &v));
     return false;
+}
+
+/* What fits the probe has to fit every batch, and only its multiples do. */
+bool size_of(Build *b, Loc at, const char *what, const Value *v, int64_t *out)
+{
+    if (v->kind != VAL_NUMBER || (!v->is_int && !v->of_batch)) {
+        if (v->kind)
+            build_error(b, at, "%s is a whole number, got %s", what, build_describe(b, v));
+        return false;
+    }
+    if (v->of_batch && (!v->is_int || v->integer % b->m->dim_probe)) {
+        build_error(b, at, "%s that depends on %s is %s or a multiple of it", what, b->m->dim_name, b->m->dim_name);
+        return false;
+    }
+    *out = v->integer;
+    return true;
+}
+
+bool build_size(Build *b, const Expr *e, const char *what, int64_t *out)
+{
+    Value v = build_value(b, e);
+
+    return size_of(b, e->loc, what, &v, out);
 }
 
 bool build_truth(Build *b, const Expr *e, bool *out)
@@ -494,7 +460,7 @@ bool build_truth(Build *b, const Expr *e, bool *out)
     v = build_value(b, e);
     if (v.kind == VAL_NUMBER && v.is_truth) {
         *out = v.integer != 0;
-        return true;
+        return build_fixed(b, e->loc, "a condition", &v);
     }
     if (v.kind == VAL_NODE)
         build_error(b, e->loc, "`if` chooses before anything runs, and this is known only then; select(c, a, b) chooses values");

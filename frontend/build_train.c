@@ -89,7 +89,7 @@ static bool update_param(Build *b, const Decl *d, const Expr *call, const Value 
         if (!v.kind && p->init)
             v = build_value(b, p->init);
         if (p->input && v.kind == VAL_NUMBER && !v.is_truth)
-            v = build_scalar(b, p->loc, p->name, v.number);
+            v = build_scalar(b, call->loc, p->name, v.number);
         ok = v.kind && bind_argument(b, d, p, &v, call->loc);
     }
     Name *w = scope_find(&own, d->param[0].name);
@@ -227,6 +227,21 @@ static bool input_type(Build *b, const Decl *d, const Param *p, Type *t)
     return false;
 }
 
+/* The slot of an input or output, whose type is without the batch; -1 after a mistake. */
+static int row_slot(Build *b, Loc loc, const char *name, SlotKind kind, Type t)
+{
+    int slot = module_slot(b->m, name);
+    int64_t first = 0;
+
+    if (slot < 0)
+        return module_add_slot(b->m, name, kind, ty_remove(t, 1, &first), loc);
+    if (b->m->slot[slot].kind == kind)
+        return slot;
+    build_error(b, b->m->slot[slot].loc, "`%s` is the name of a model's %s, so no %s can have it", name,
+                slot_kind_name[kind], slot_kind_name[b->m->slot[slot].kind]);
+    return -1;
+}
+
 /* The model alone: contiguous inputs, one output. */
 static bool build_infer(Build *b, const Decl *d, int64_t batch)
 {
@@ -242,17 +257,15 @@ static bool build_infer(Build *b, const Decl *d, int64_t batch)
         build_error(b, d->loc, "every input of a model begins with the batch: `x: f32[N, ...]`");
         return false;
     }
-    scope_set(b, d->param[0].type.dim[0]->name, value_int(batch));
+    scope_set(b, d->param[0].type.dim[0]->name, value_size(b, batch));
     for (int i = 0; i < d->nparam; i++) {
         const Param *p = &d->param[i];
-        int slot = module_slot(b->m, arena_printf(&b->md->mem, "in.%s", p->name));
-        int64_t first = 0;
+        int slot;
         Type t;
 
-        if (!input_type(b, d, p, &t))
+        if (!input_type(b, d, p, &t)
+            || (slot = row_slot(b, p->loc, arena_printf(&b->md->mem, "in.%s", p->name), SLOT_input, t)) < 0)
             return false;
-        if (slot < 0)
-            slot = module_add_slot(b->m, arena_printf(&b->md->mem, "in.%s", p->name), SLOT_input, ty_remove(t, 1, &first), p->loc);
         arg[i] = value_node(b, graph_read(b->g, p->loc, slot), p->loc);
     }
     v = build_instance(b, d, &call, arg, d->loc, "");
@@ -261,11 +274,10 @@ static bool build_infer(Build *b, const Decl *d, int64_t batch)
             build_error(b, d->loc, "a model's result begins with the batch, this is %s", build_describe(b, &v));
         return false;
     }
-    int64_t first = 0;
-    int slot = module_slot(b->m, "out");
+    int slot = row_slot(b, d->loc, "out", SLOT_output, *value_type(b, &v));
 
     if (slot < 0)
-        slot = module_add_slot(b->m, "out", SLOT_output, ty_remove(*value_type(b, &v), 1, &first), d->loc);
+        return false;
     graph_write(b->g, d->loc, slot, v.ref);
     return true;
 }
@@ -287,7 +299,7 @@ bool build_entry(Build *b, EntryKind entry, int64_t batch)
     if (b->m->dim_probe)
         b->m->dim_name = batch_name(model);
     b->g = g;
-    b->ndeclared = 0;
+    b->ndeclared = b->nunfolded = 0;
     b->training = entry == ENTRY_TRAIN;
     if (entry == ENTRY_INFER && !model) {
         build_error(b, (Loc){ 0 }, "the file has no model");

@@ -99,6 +99,14 @@ const char *build_describe(Build *b, const Value *v)
 /* ---- making ---- */
 
 Value value_int(int64_t i) { return (Value){ .kind = VAL_NUMBER, .is_int = true, .integer = i, .number = (double)i }; }
+Value value_size(const Build *b, int64_t n)
+{
+    Value v = value_int(n);
+
+    v.of_batch = b->m->dim_probe && n % b->m->dim_probe == 0;
+    return v;
+}
+
 Value value_float(double x) { return (Value){ .kind = VAL_NUMBER, .number = x }; }
 
 Value value_truth(bool t)
@@ -131,6 +139,14 @@ Ref build_make(Build *b, Op op, Loc at, int narg, const Ref *arg, int nattr, con
 
 /* ---- meeting ---- */
 
+/* Numbers become doubles on their way into the graph, so large ones have to be exact there. */
+static bool int_fits(Dtype d, int64_t x)
+{
+    int64_t exact = (int64_t)1 << 53;
+
+    return d == DT_u8 ? x >= 0 && x <= UINT8_MAX : d == DT_i32 ? x >= INT32_MIN && x <= INT32_MAX : x >= -exact && x <= exact;
+}
+
 static const char *a_or_an(const Value *v) { return v->is_truth ? "a truth" : "a fraction"; }
 
 Value build_node_of(Build *b, Loc at, const Value *v, const Type *like)
@@ -143,8 +159,10 @@ Value build_node_of(Build *b, Loc at, const Value *v, const Type *like)
             return build_error(b, at, "%s (%s) where %s is wanted", a_or_an(v), build_describe(b, v), dt_name(like->dtype));
         if ((like->dtype == DT_bool) != v->is_truth)
             return build_error(b, at, "%s where %s is wanted", build_describe(b, v), ty_str_in(b->m, like));
-        r = value_node(b, graph_const(b->g, at, *like, v->number), v->loc);
-        return r;
+        if (dt_is_int(like->dtype) && !int_fits(like->dtype, v->integer))
+            return build_error(b, at, like->dtype == DT_i64 ? "%s is too large to be held exactly" : "%s does not fit into %s",
+                               build_describe(b, v), dt_name(like->dtype));
+        return value_node(b, graph_const(b->g, at, *like, v->number), v->loc);
     }
     if (!v->step_scalar)
         return *v;
@@ -284,9 +302,10 @@ bool build_unify(Build *b, Loc at, const char *what, const Expr *ea, Value *va, 
         Type like = step ? real : *value_type(b, other);
 
         /* a comparison with a number wider than the integer's type is by value too */
-        if (compare && scalar->kind == VAL_NUMBER && like.dtype == DT_u8 && scalar->is_int) {
-            other->ref = graph_cast(b->g, at, other->ref, DT_i32);
-            like.dtype = DT_i32;
+        if (compare && scalar->kind == VAL_NUMBER && scalar->is_int && whole(like.dtype)
+            && (like.dtype == DT_u8 || !int_fits(like.dtype, scalar->integer))) {
+            like.dtype = int_fits(DT_i32, scalar->integer) ? DT_i32 : DT_i64;
+            other->ref = graph_cast(b->g, at, other->ref, like.dtype);
         }
         if (step && scalar->kind == VAL_NUMBER) {
             *scalar = value_node(b, graph_const(b->g, at, real, scalar->number), scalar->loc);
@@ -295,6 +314,7 @@ bool build_unify(Build *b, Loc at, const char *what, const Expr *ea, Value *va, 
         }
         *scalar = build_node_of(b, at, scalar, &like);
         scalar->kept = other->kept;
+        scalar->step_truth = other->step_truth;
         return scalar->kind == VAL_NODE;
     }
     if (compare && whole(value_type(b, va)->dtype) && whole(value_type(b, vb)->dtype))
@@ -341,6 +361,15 @@ Value build_scalar(Build *b, Loc at, const char *name, double value)
     if (slot < 0) {
         slot = module_add_slot(b->m, name, SLOT_scalar, ty_scalar(DT_f64), at);
         b->m->slot[slot].value = value;
+    }
+    const Slot *s = &b->m->slot[slot];
+
+    if (s->kind != SLOT_scalar || s->value != value) {
+        v = s->kind != SLOT_scalar
+                ? build_error(b, at, "`%s` is an input of the step, and the name of a %s already", name, slot_kind_name[s->kind])
+                : build_error(b, at, "input `%s` is %g already, so it can't be %g as well", name, s->value, value);
+        build_note(b, s->loc, "declared here");
+        return v;
     }
     v = value_node(b, graph_read(b->g, at, slot), at);
     v.step_scalar = true;

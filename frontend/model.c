@@ -25,6 +25,12 @@ static void check_names(Model *md)
                 if (!strcmp(d->param[i].name, d->param[j].name)
                     && diag_error(&md->diag, d->param[i].loc, "`%s` is declared twice", d->param[i].name))
                     diag_note(&md->diag, d->param[j].loc, "first here");
+    for (const Decl *d = md->decl; d; d = d->next)
+        for (int i = 0; i < d->nparam; i++)
+            if (d->param[i].input && (!strcmp(d->param[i].name, "step") || !strcmp(d->param[i].name, "steps")
+                                      || !strcmp(d->param[i].name, "epoch")))
+                diag_error(&md->diag, d->param[i].loc, "`%s` is a scalar of every step, so no input can have its name",
+                           d->param[i].name);
 }
 
 /* -D names a const of the user's file. */
@@ -134,11 +140,14 @@ static bool build_init(Build *b)
     Graph *init = graph_new(b->m, ENTRY_INIT, 0);
     int ngraph = b->m->ngraph;
     Graph *update = b->m->update;
+    int64_t batch = b->m->dim_probe ? b->m->dim_probe : 1;
     bool ok;
 
     b->init = init;
     b->m->update = NULL;
-    ok = build_entry(b, has_train(b->md) ? ENTRY_TRAIN : ENTRY_INFER, b->m->dim_probe ? b->m->dim_probe : 1);
+    ok = build_entry(b, has_train(b->md) ? ENTRY_TRAIN : ENTRY_INFER, batch);
+    if (ok && has_train(b->md))      /* it may own what training does without */
+        ok = build_entry(b, ENTRY_EVAL, batch);
     b->init = NULL;
     b->m->ngraph = ngraph;      /* it was only a way to the declarations */
     b->m->update = update;

@@ -280,6 +280,88 @@ static void constants_are_defined_outside(void **unused)
     model_free(md);
 }
 
+/* What only evaluation owns has its initial value too. */
+static void evaluation_owns_states(void **unused)
+{
+    static const char odd[] = "fn odd(x: f32[S...]) -> f32[S...] {\n    if not training {\n        state k: f32 = 3\n"
+                              "        return k * x\n    }\n    return x\n}\n";
+    static const EntryWant want[] = { { ENTRY_INIT, 0 }, { ENTRY_TRAIN, 4 }, { ENTRY_EVAL, 4 } };
+    char   *text = with_train(odd, "    p = rows: odd(slp(image))\n    minimize cross_entropy(p, label)\n    optimizer: sgd");
+    FrontOptions o = { 0 };
+    Model  *md = checked(text, &o);
+    Module *m = model_build(md, want, 3);
+    const Graph *init = module_graph(m, ENTRY_INIT, 0);
+    int     written = 0, all = 0;
+
+    (void)unused;
+    is_slot(m, "rows.k", SLOT_state, "f32");
+    for (int i = 0; i < init->nwrite; i++) {
+        written += init->write[i].slot == module_slot(m, "rows.k");
+        all += m->slot[init->write[i].slot].kind == SLOT_param;
+    }
+    assert_int_equal(written, 1);
+    assert_int_equal(all, 2);
+    module_free(m);
+    model_free(md);
+    free(text);
+}
+
+/* A schedule may choose; what it chooses stays a step scalar of f64. */
+static void schedules_choose(void **unused)
+{
+    static const EntryWant want = { ENTRY_TRAIN, 4 };
+    char   *text = with_train("fn warm(lr: float) -> tensor { return select(step < 10 and epoch < 2, lr * step / 10, lr) }\n",
+                              "    minimize cross_entropy(slp(image), label)\n    optimizer: sgd(lr: warm(0.5))");
+    FrontOptions o = { 0 };
+    Model  *md = checked(text, &o);
+    Module *m = model_build(md, &want, 1);
+    int     choices = 0;
+
+    (void)unused;
+    assert_int_equal(module_slot(m, "lr"), -1);
+    for (int i = 1; i < m->update->nnode; i++)
+        if (m->update->node[i].op == OP_select) {
+            assert_string_equal(ty_str(&m->mem, &m->update->node[i].type), "f64");
+            choices++;
+        }
+    assert_int_equal(choices, 1);
+    module_free(m);
+    model_free(md);
+    free(text);
+}
+
+/* The last batch of an epoch may have one row, and a number made of it no value. */
+static void every_batch_builds(void **unused)
+{
+    static const char text[] = "nnd 1\nmodel net(x: f32[N, 4]) -> f32[N, 4] {\n"
+                               "    return x * (1 + 1 / (N - 1)) + maximum(dim(x, 1), 2) / N + sum(f32(iota(2 * N))) / size(x)\n}\n";
+    FrontOptions o = { 0 };
+    Model       *md = checked(text, &o);
+
+    (void)unused;
+    for (int64_t batch = 1; batch <= 1000; batch += 333) {
+        EntryWant want = { ENTRY_INFER, batch };
+        Module   *m = model_build(md, &want, 1);
+
+        assert_non_null(m);
+        is_slot(m, "out", SLOT_output, "f32[4]");
+        module_free(m);
+    }
+    model_free(md);
+}
+
+/* Integers compare by value, whatever their width; random numbers have the dtype of what they fill. */
+static void numbers_meet_their_dtypes(void **unused)
+{
+    FrontOptions o = { 0 };
+
+    (void)unused;
+    model_free(checked("nnd 1\nmodel net(x: i32[N], y: u8[N], z: i64[N]) -> bool[N] {\n"
+                       "    return (x < 3000000000) and (y == 300) and (y == x) and (z >= y) and (y > -1)\n}\n", &o));
+    model_free(checked("nnd 1\nmodel net(x: f64[N, 3]) -> f64[N, 3] {\n    param w: f64[3] = normal(std: 2)\n    return x * w\n}\n",
+                       &o));
+}
+
 /* One message a mistake, though every entry meets it. */
 static void mistakes_are_counted_once(void **unused)
 {
@@ -387,6 +469,10 @@ int main(void)
         cmocka_unit_test(states_outlive_the_step),
         cmocka_unit_test(optimizers_keep_states),
         cmocka_unit_test(constants_are_defined_outside),
+        cmocka_unit_test(evaluation_owns_states),
+        cmocka_unit_test(schedules_choose),
+        cmocka_unit_test(every_batch_builds),
+        cmocka_unit_test(numbers_meet_their_dtypes),
         cmocka_unit_test(mistakes_are_counted_once),
         cmocka_unit_test(lines_in_disorder),
         cmocka_unit_test(numbers_at_the_edge),
