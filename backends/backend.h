@@ -10,6 +10,10 @@
 typedef struct BackendOptions {
     const char *cpu;                     /* NULL: this machine's; else an LLVM cpu name ("x86-64-v3", "x86-64-v4") */
     int         opt_level;               /* 0..3 */
+    /* Of emit alone.  An object always has its image, nnd_<model>; text has it on demand. */
+    bool        with_image;
+    bool        as_program;              /* exports nnd_program_image instead, a pointer for a program's main */
+    const void *weights;                 /* for the image: module_state_bytes of state to begin with; NULL: none */
 } BackendOptions;
 
 typedef enum EmitKind { EMIT_LLVM, EMIT_ASM, EMIT_OBJ } EmitKind;
@@ -19,10 +23,11 @@ typedef struct Backend {
     bool        needs_plan;              /* false: works on graphs (interp) */
     /* What this machine offers.  Returns false with the reason in why. */
     bool      (*probe)(const BackendOptions *o, Limits *limits, char *describe, size_t ndescribe, char *why, size_t nwhy);
-    /* Code in memory.  The image lives until unload and keeps what it needs of the module, except for interp,
-     * whose image points into the module.  NULL with the reason in why. */
+    /* Code in memory, or in the making: an entry that is called waits for its own.  The module must outlive the
+     * image, which lives until unload.  NULL with the reason in why. */
     NndImage *(*load)(Module *m, const BackendOptions *o, char *why, size_t nwhy);
-    /* The module's code as text or object, to f.  false with the reason in why. */
+    /* The module's code as text or object, to f.  false with the reason in why.  An object needs the C library and -lm,
+     * goes into programs and shared libraries alike, and exports nothing but its image. */
     bool      (*emit)(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, char *why, size_t nwhy);
     void      (*unload)(NndImage *im);
 } Backend;
@@ -35,5 +40,10 @@ const Backend *backend_find(const char *name);
  * into one allocation; entry[].run and priv are left for the caller.  Freed with image_free. */
 NndImage *image_new(const Module *m);
 void      image_free(NndImage *im);
+
+/* header_print - a C header (C99, C++) for the object of the model that im describes: it needs no other header.
+ * The image may be one of image_new, once the module has its plans, or a loaded one.  Errors are left in f. */
+void      header_print(FILE *f, const NndImage *im);
+extern const char header_abi_text[];          /* runtime/abi.h, put in by embed.sh */
 
 #endif

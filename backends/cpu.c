@@ -1,6 +1,6 @@
 /* cpu.c - plans as machine code through LLVM: one object for all entries of a module.
  *
- * The object is made once, in memory; load links it into this process, emit writes it or a stage before it.
+ * An object is made in memory; emit writes it or a stage before it, cpu_load.c links one for each entry into this process.
  */
 #include <llvm-c/Analysis.h>
 #include <llvm-c/Error.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "backends/cpu.h"
-#include "backends/cpu_jit.h"
+#include "backends/cpu_load.h"
 #include "backends/cpu_target.h"
 #include "backends/llvm_compat.h"
 
@@ -60,22 +60,28 @@ static void emit_plan(Emit *e, const Plan *p)
     cpu_entry(e, kernel, cpu_entry_symbol(e->mem, p));
 }
 
-static bool emit_module(Code *c, Module *m, char *why, size_t nwhy)
+static bool verify(Code *c, char *why, size_t nwhy)
 {
-    Arena scratch = { 0 };
-    Emit e = { .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C) };
     char *error = NULL;
-    bool ok;
+    bool ok = !LLVMVerifyModule(c->M, LLVMReturnStatusAction, &error);
 
-    for (int i = 0; i < m->ngraph; i++)
-        emit_plan(&e, m->plan[i]);
-    LLVMDisposeBuilder(e.B);
-    arena_free(&scratch);
-    ok = !LLVMVerifyModule(c->M, LLVMReturnStatusAction, &error);
     if (!ok)
         snprintf(why, nwhy, "LLVM refuses the code: %s", error);
     LLVMDisposeMessage(error);
     return ok;
+}
+
+static bool emit_module(Code *c, Module *m, int only, char *why, size_t nwhy)
+{
+    Arena scratch = { 0 };
+    Emit e = { .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C) };
+
+    for (int i = 0; i < m->ngraph; i++)
+        if (only < 0 || only == i)
+            emit_plan(&e, m->plan[i]);
+    LLVMDisposeBuilder(e.B);
+    arena_free(&scratch);
+    return verify(c, why, nwhy);
 }
 
 static bool optimise(Code *c, int level, char *why, size_t nwhy)
@@ -98,8 +104,8 @@ static bool optimise(Code *c, int level, char *why, size_t nwhy)
     return false;
 }
 
-/* All plans as optimised IR; on success code_close. */
-static bool code_open(Code *c, Module *m, const BackendOptions *o, char *why, size_t nwhy)
+/* All plans, or one of them, as optimised IR; on success code_close. */
+static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
 {
     *c = (Code){ 0 };
     if (!cpu_target_open(&c->target, o, why, nwhy))
@@ -107,10 +113,30 @@ static bool code_open(Code *c, Module *m, const BackendOptions *o, char *why, si
     c->C = LLVMContextCreate();
     c->M = LLVMModuleCreateWithNameInContext(m->name, c->C);
     set_layout(c);
-    if (emit_module(c, m, why, nwhy) && optimise(c, o->opt_level, why, nwhy))
+    if (emit_module(c, m, only, why, nwhy) && optimise(c, o->opt_level, why, nwhy))
         return true;
     code_close(c);
     return false;
+}
+
+/* The image beside its code, which from then on is seen through it alone.  The code is optimised before, so that it
+ * is the same as without. */
+static bool add_image(Code *c, Module *m, const BackendOptions *o, char *why, size_t nwhy)
+{
+    Arena scratch = { 0 };
+    LLVMValueRef *run = arena_array(&scratch, LLVMValueRef, m->ngraph + 1);
+    NndImage *im = image_new(m);
+
+    im->weights = o->weights;
+    for (int i = 0; i < m->ngraph; i++)
+        run[i] = LLVMGetNamedFunction(c->M, cpu_entry_symbol(&scratch, m->plan[i]));
+    for (LLVMValueRef fn = LLVMGetFirstFunction(c->M); fn; fn = LLVMGetNextFunction(fn))
+        if (!LLVMIsDeclaration(fn))
+            LLVMSetLinkage(fn, LLVMInternalLinkage);
+    cpu_image(c->M, &scratch, im, run, o->as_program);
+    image_free(im);
+    arena_free(&scratch);
+    return verify(c, why, nwhy);
 }
 
 /* ---- code to bytes ---- */
@@ -159,8 +185,12 @@ static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, cha
     Code c;
     bool ok = false;
 
-    if (!code_open(&c, m, o, why, nwhy))
+    if (!code_open(&c, m, -1, o, why, nwhy))
         return false;
+    if ((kind == EMIT_OBJ || o->with_image) && !add_image(&c, m, o, why, nwhy)) {
+        code_close(&c);
+        return false;
+    }
     switch (kind) {
     case EMIT_LLVM: ok = write_ir(&c, f, why, nwhy); break;
     case EMIT_ASM:  ok = write_code(&c, LLVMAssemblyFile, f, why, nwhy); break;
@@ -170,58 +200,17 @@ static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, cha
     return ok;
 }
 
-/* ---- in this process ---- */
-
-static LLVMMemoryBufferRef make_object(Module *m, const BackendOptions *o, char *why, size_t nwhy)
+LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
 {
     LLVMMemoryBufferRef object = NULL;
     Code c;
 
-    if (!code_open(&c, m, o, why, nwhy))
+    if (!code_open(&c, m, only, o, why, nwhy))
         return NULL;
-    if (c.target.runs_here)
-        object = code_bytes(&c, LLVMObjectFile, why, nwhy);
-    else
-        snprintf(why, nwhy, "code for %s cannot run on this machine", c.target.name);
+    object = code_bytes(&c, LLVMObjectFile, why, nwhy);
     code_close(&c);
     return object;
 }
 
-typedef int Run(const NndImage *, const NndEntry *, const NndCall *);
-
-static bool find_entries(NndImage *im, Module *m, CpuJit *jit, char *why, size_t nwhy)
-{
-    for (int i = 0; i < im->nentry; i++) {
-        NndEntry *entry = (NndEntry *)&im->entry[i];      /* the image's own memory, constant only to its users */
-
-        entry->run = (Run *)cpu_jit_find(jit, cpu_entry_symbol(&m->mem, m->plan[i]), why, nwhy);
-        if (!entry->run)
-            return false;
-    }
-    return true;
-}
-
-static void unload(NndImage *im)
-{
-    cpu_jit_close(im->priv);
-    image_free(im);
-}
-
-static NndImage *load(Module *m, const BackendOptions *o, char *why, size_t nwhy)
-{
-    LLVMMemoryBufferRef object = make_object(m, o, why, nwhy);
-    CpuJit *jit = object ? cpu_jit_open(object, why, nwhy) : NULL;
-    NndImage *im;
-
-    if (!jit)
-        return NULL;
-    im = image_new(m);
-    im->priv = jit;
-    if (find_entries(im, m, jit, why, nwhy))
-        return im;
-    unload(im);
-    return NULL;
-}
-
 const Backend backend_cpu = { .name = "cpu", .doc = "machine code through LLVM, for this processor or another",
-                              .needs_plan = true, .probe = probe, .load = load, .emit = emit, .unload = unload };
+                              .needs_plan = true, .probe = probe, .load = cpu_image_load, .emit = emit, .unload = cpu_image_unload };

@@ -70,6 +70,7 @@ LLVMValueRef cpu_exp(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_log(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_tanh(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_sigmoid(Emit *e, LLVMValueRef x);
+LLVMValueRef cpu_erf(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, uint32_t stream, Dtype d);
 
 /* memory (cpu_memory.c): inside a vec loop, vectors.  A place is where lane 0 is and how far the next lane's is. */
@@ -107,5 +108,8 @@ bool         cpu_is_unrolled(const Emit *e, const Stmt *loop);
 void         cpu_entry(Emit *e, LLVMValueRef *kernel, const char *name);
 const char  *cpu_entry_symbol(Arena *mem, const Plan *p);
 bool         cpu_is_parallel(const Kernel *k);
+
+/* the image as constants (cpu_image.c): exported is nnd_<model>, or a program's nnd_program_image, a pointer to it */
+void         cpu_image(LLVMModuleRef M, Arena *mem, const NndImage *im, LLVMValueRef *run, bool as_program);
 
 #endif

@@ -76,6 +76,52 @@ static void fill_batch(Entry *n, LLVMValueRef i)
     set(n, offsetof(NndStep, metric), bytes(n, field(n, offsetof(NndCall, metric_out), n->ptr), metric));
 }
 
+/* ---- which loops are shared among threads ---- */
+
+/* What a kernel must take alone, in cycles, to be shared: a fork and join is some hundred of them on two threads and
+ * more on many (runtime/README.md), and what another core has written has to come over.  Between 1500 and 8000 it
+ * hardly matters to models/mlp.nnd; at 30000 a third of what it gains is lost. */
+static const double SHARED_CYCLES = 4000;
+
+/* Cycles of a statement, for one scalar or one vector.  Values of locals are in registers. */
+static double statement_cycles(const Stmt *s)
+{
+    switch (s->kind) {
+    case ST_FOR:    break;
+    case ST_LET:    return op_info[s->op].props & PROP_MATH ? 12 : 1;
+    case ST_LOAD:
+    case ST_STORE:  return .5;
+    case ST_RANDOM: return 40;
+    case ST_FOLD:   return 6;
+    case ST_CONST: case ST_INDEX: case ST_LOCAL: case ST_GET: case ST_SET: break;
+    }
+    return 0;
+}
+
+/* An estimate, right within a factor of two or so: a matter of speed, never of results. */
+static double list_cycles(const Emit *e, const Stmt *s)
+{
+    double cycles = 0;
+
+    for (; s; s = s->next) {
+        int lanes = s->kind == ST_FOR ? cpu_loop_lanes(e, s) : 0;
+
+        if (s->kind == ST_FOR)
+            cycles += (double)(lanes ? (s->extent + lanes - 1) / lanes : s->extent) * list_cycles(e, s->body);
+        else
+            cycles += statement_cycles(s);
+    }
+    return cycles;
+}
+
+static bool worth_sharing(Emit *e, const Kernel *k)
+{
+    e->k = k;
+    return cpu_is_parallel(k) && k->body->extent > 1 && list_cycles(e, k->body) >= SHARED_CYCLES;
+}
+
+/* ---- calling the kernels ---- */
+
 static LLVMBasicBlockRef block(Entry *n) { return LLVMAppendBasicBlockInContext(n->e->C, n->fn, ""); }
 
 /* Through call->par where there is one, else all of it here. */
@@ -103,10 +149,11 @@ static void call_kernels(Entry *n, LLVMValueRef *kernel)
     for (int k = 0; k < n->e->p->nkernel; k++) {
         const Kernel *of = n->e->p->kernel[k];
         LLVMTypeRef type = LLVMGlobalGetValueType(kernel[k]);
-        LLVMValueRef arg[3] = { n->step, cpu_i64(n->e, 0), cpu_i64(n->e, 1) };
+        int64_t extent = cpu_is_parallel(of) ? of->body->extent : 1;
+        LLVMValueRef arg[3] = { n->step, cpu_i64(n->e, 0), cpu_i64(n->e, extent) };
 
-        if (cpu_is_parallel(of))
-            call_parallel(n, kernel[k], type, of->body->extent);
+        if (worth_sharing(n->e, of))
+            call_parallel(n, kernel[k], type, extent);
         else
             LLVMBuildCall2(n->e->B, type, kernel[k], arg, 3, "");
     }

@@ -1,6 +1,6 @@
-/* cpu_jit.c - an object in memory made runnable, by ORC.
+/* cpu_jit.c - objects in memory made runnable, by ORC.
  *
- * The object sees only the functions of the table below: those of the C library that cpu_op.c calls, and those
+ * An object sees only the functions of the table below: those of the C library that cpu_op.c calls, and those
  * that LLVM may call for an instruction the machine lacks or for a run of stores.
  */
 #include "backends/cpu_jit.h"
@@ -20,7 +20,7 @@ typedef struct Import { const char *name; Function *at; } Import;
 
 #define MATH(name) { #name, (Function *)(name) }, { #name "f", (Function *)(name##f) }
 static const Import import[] = {
-    MATH(exp), MATH(log), MATH(tanh), MATH(sin), MATH(cos), MATH(pow), MATH(fma), MATH(floor),
+    MATH(exp), MATH(log), MATH(tanh), MATH(erf), MATH(sin), MATH(cos), MATH(pow), MATH(fma), MATH(floor),
     { "memset", (Function *)memset }, { "memcpy", (Function *)memcpy }, { "memmove", (Function *)memmove },
 };
 #undef MATH
@@ -54,20 +54,23 @@ static LLVMErrorRef add_imports(LLVMOrcLLJITRef jit)
     return error;
 }
 
-CpuJit *cpu_jit_open(LLVMMemoryBufferRef object, char *why, size_t nwhy)
+CpuJit *cpu_jit_open(char *why, size_t nwhy)
 {
     LLVMOrcLLJITRef jit = NULL;
 
-    if (failed(LLVMOrcCreateLLJIT(&jit, NULL), why, nwhy)) {
-        LLVMDisposeMemoryBuffer(object);
+    if (failed(LLVMOrcCreateLLJIT(&jit, NULL), why, nwhy))
         return NULL;
-    }
-    if (failed(add_imports(jit), why, nwhy))
-        LLVMDisposeMemoryBuffer(object);
-    else if (!failed(LLVMOrcLLJITAddObjectFile(jit, LLVMOrcLLJITGetMainJITDylib(jit), object), why, nwhy))
+    if (!failed(add_imports(jit), why, nwhy))
         return (CpuJit *)jit;
     cpu_jit_close((CpuJit *)jit);
     return NULL;
+}
+
+bool cpu_jit_add(CpuJit *jit, LLVMMemoryBufferRef object, char *why, size_t nwhy)
+{
+    LLVMOrcLLJITRef j = (LLVMOrcLLJITRef)jit;
+
+    return !failed(LLVMOrcLLJITAddObjectFile(j, LLVMOrcLLJITGetMainJITDylib(j), object), why, nwhy);
 }
 
 void *cpu_jit_find(CpuJit *jit, const char *symbol, char *why, size_t nwhy)

@@ -1,8 +1,8 @@
-/* cpu_math.c - exp, log, tanh, sigmoid of f32, and random bits, as vector code.
+/* cpu_math.c - exp, log, tanh, sigmoid, erf of f32, and random bits, as vector code.
  *
  * The same operations on every width, so a lane's bits don't depend on the target.  Coefficients are those of
- * S. Moshier's Cephes library (expf, logf, tanhf).  nan and infinities pass through the arithmetic or are
- * chosen at the end; nothing converts a nan to an integer.
+ * S. Moshier's Cephes library (expf, logf, tanhf); those of erf interpolate at Chebyshev's nodes.  nan and
+ * infinities pass through the arithmetic or are chosen at the end; nothing converts a nan to an integer.
  */
 #include "backends/cpu.h"
 #include "backends/llvm_compat.h"
@@ -82,6 +82,28 @@ LLVMValueRef cpu_tanh(Emit *e, LLVMValueRef x)
     big = LLVMBuildFAdd(B, cpu_exp(e, LLVMBuildFAdd(B, a, a, "")), one, "");
     big = LLVMBuildFSub(B, one, LLVMBuildFDiv(B, cpu_float(x, 2), big, ""), "");
     pair[0] = LLVMBuildSelect(B, less(e, a, cpu_float(x, .625)), pair[0], big, "");
+    pair[1] = x;
+    return cpu_intrinsic(e, compat_copysign, &type, 1, pair, 2);
+}
+
+/* Of |x|, then the sign: x + x P(x^2) below 1, and 1 - exp(Q(|x|)) above, where Q is log(erfc) on [1, 4]: what is
+ * beyond rounds to 1.  P and Q were computed with 40 digits and then rounded to f32. */
+LLVMValueRef cpu_erf(Emit *e, LLVMValueRef x)
+{
+    static const double p[] = { 7.875874871388078e-05, -0.000801686430349946, 0.005189087241888046,
+                                -0.02685421146452427, 0.11283594369888306, -0.3761262595653534, 0.12837916612625122 };
+    static const double q[] = { -7.582681860185403e-08, 3.321684516777168e-06, -6.229834980331361e-05,
+                                0.0006858366541564465, -0.005064947064965963, 0.027099523693323135,
+                                -0.11105501651763916, -0.6309530138969421, -1.130675196647644,
+                                0.00041632921784184873 };
+    LLVMBuilderRef B = e->B;
+    LLVMTypeRef type = LLVMTypeOf(x);
+    LLVMValueRef one = cpu_float(x, 1), four = cpu_float(x, 4), a = cpu_intrinsic1(e, compat_fabs, x), small, pair[2];
+
+    small = fma3(e, a, polynomial(e, LLVMBuildFMul(B, a, a, ""), p, 7), a);
+    pair[0] = LLVMBuildSelect(B, less(e, four, a), four, a, "");
+    pair[0] = LLVMBuildFSub(B, one, cpu_exp(e, polynomial(e, pair[0], q, 10)), "");
+    pair[0] = LLVMBuildSelect(B, less(e, a, one), small, pair[0], "");
     pair[1] = x;
     return cpu_intrinsic(e, compat_copysign, &type, 1, pair, 2);
 }

@@ -1,7 +1,7 @@
 /* cpu_op.c - the scalar operations of ops.def, on single numbers and on vectors alike.
  *
  * Nothing here may be contracted, reassociated or assumed free of nan: LLVM is given no fast-math flag.
- * exp, log, tanh and sigmoid of f32 are polynomials (cpu_math.c); the other functions call the C library,
+ * exp, log, tanh, sigmoid and erf of f32 are polynomials (cpu_math.c); the other functions call the C library,
  * lane by lane.
  */
 #include <assert.h>
@@ -123,6 +123,7 @@ static LLVMValueRef function(Emit *e, Op op, Dtype d, LLVMValueRef *a)
         x = LLVMBuildFNeg(e->B, a[0], "");
         x = LLVMBuildFAdd(e->B, libm(e, "exp", d, &x, 1), cpu_float(x, 1), "");
         return LLVMBuildFDiv(e->B, cpu_float(x, 1), x, "");
+    case OP_erf:  return d == DT_f32 ? cpu_erf(e, a[0]) : libm(e, "erf", d, a, 1);
     case OP_sin:  return libm(e, "sin", d, a, 1);
     case OP_cos:  return libm(e, "cos", d, a, 1);
     case OP_pow:  return libm(e, "pow", d, a, 2);

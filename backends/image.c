@@ -99,8 +99,9 @@ static void fill_train(Owned *o, const Module *m)
     NndTrain *t = arena_new(&o->mem, NndTrain);
     NndExpect *x = arena_array(&o->mem, NndExpect, m->train.nexpect + 1);
 
-    *t = (NndTrain){ .model = copy_text(&o->mem, m->name), .epochs = m->train.epochs, .batch = m->train.batch,
-                     .seed = m->train.seed, .text = copy_text(&o->mem, m->text), .expect = x, .nexpect = m->train.nexpect };
+    *t = (NndTrain){ .epochs = m->train.epochs, .batch = m->train.batch, .seed = m->train.seed,
+                     .require_bytes = m->train.require_bytes, .expect = x,
+                     .nexpect = m->train.nexpect };
     for (int i = 0; i < m->train.nexpect; i++) {
         const Expect *e = &m->train.expect[i];
 
@@ -111,6 +112,16 @@ static void fill_train(Owned *o, const Module *m)
     o->image.train = t;
 }
 
+static void fill_labels(Owned *o, const Module *m)
+{
+    const char **label = arena_array(&o->mem, const char *, m->nlabel + 1);
+
+    for (int i = 0; i < m->nlabel; i++)
+        label[i] = copy_text(&o->mem, m->label[i]);
+    o->image.label = m->nlabel ? label : NULL;
+    o->image.nlabel = m->nlabel;
+}
+
 NndImage *image_new(const Module *m)
 {
     Owned *o = calloc(1, sizeof *o);
@@ -118,6 +129,10 @@ NndImage *image_new(const Module *m)
     if (!o)
         abort();
     o->image.abi = NND_ABI;
+    o->image.float64 = m->float64;
+    o->image.model = copy_text(&o->mem, m->name);
+    o->image.text = copy_text(&o->mem, m->text);
+    fill_labels(o, m);
     o->image.state_bytes = module_state_bytes(m);
     fill_vars(o, m);
     o->image.field = fill_fields(o, m, SLOT_field, &o->image.nfield);

@@ -24,7 +24,9 @@ typedef enum AstKind {
     AST_RETURN,     /* return value */
     AST_FOR,        /* for name in value..limit { body } */
     AST_IF,         /* if value { body } else { other } */
-    AST_MINIMIZE,   /* minimize value */
+    AST_MINIMIZE,   /* minimize value [over name, name] with the names in limit, a list, or NULL */
+    AST_FREEZE,     /* freeze name, name: a list */
+    AST_SHOW,       /* show value; outside of blocks only */
     AST_METRIC,     /* metric name = value */
     AST_SETTING     /* name: value [, value ...] as a list */
 } AstKind;
@@ -39,7 +41,11 @@ struct Ast {
     Ast        *body, *other, *next;
 };
 
-typedef enum DeclKind { DECL_CONST, DECL_DATA, DECL_MODEL, DECL_FN, DECL_OPTIMIZER, DECL_TRAIN } DeclKind;
+typedef enum DeclKind {
+    DECL_CONST, DECL_DATA, DECL_MODEL, DECL_FN, DECL_OPTIMIZER, DECL_GRADIENTS, DECL_TRAIN,
+    DECL_IMPORT,                  /* name is the path as written */
+    DECL_VALUE                    /* a statement outside of blocks: name = value, name: type = value, show value */
+} DeclKind;
 
 typedef struct Decl Decl;
 struct Decl {
@@ -51,7 +57,7 @@ struct Decl {
     Param      *param; int nparam;
     TypeExpr    result;
     Expr       *value;            /* of a const */
-    Ast        *body;             /* of data: settings */
+    Ast        *body;             /* of data: settings; of a value: its one statement */
     bool        owns;             /* of fn, model: it or what it calls has parameters or states (find_owners) */
     Decl       *next;
 };

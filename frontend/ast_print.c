@@ -139,6 +139,11 @@ static void print_statement(FILE *f, const Ast *a, int indent)
     case AST_METRIC:   fprintf(f, "metric %s = ", a->name); break;
     case AST_RETURN:   fputs("return ", f); break;
     case AST_MINIMIZE: fputs("minimize ", f); break;
+    case AST_SHOW:     fputs("show ", f); break;
+    case AST_FREEZE:
+        fputs("freeze ", f);
+        print_args(f, a->value, "", "");
+        break;
     case AST_PARAM:
     case AST_STATE:
         fprintf(f, "%s %s: ", a->kind == AST_PARAM ? "param" : "state", a->name);
@@ -158,8 +163,12 @@ static void print_statement(FILE *f, const Ast *a, int indent)
         print_args(f, a->value, "", "");
         break;
     }
-    if (a->kind != AST_FOR && a->kind != AST_IF && a->kind != AST_SETTING)
+    if (a->kind != AST_FOR && a->kind != AST_IF && a->kind != AST_SETTING && a->kind != AST_FREEZE)
         print_expr(f, a->value, 0);
+    if (a->kind == AST_MINIMIZE && a->limit) {
+        fputs(" over ", f);
+        print_args(f, a->limit, "", "");
+    }
     fputc('\n', f);
 }
 
@@ -189,23 +198,51 @@ static void print_params(FILE *f, const Decl *d)
     }
 }
 
+/* A binding with a type is a state in the tree, and has no word in the text. */
+static void print_value(FILE *f, const Ast *a)
+{
+    if (a->kind != AST_STATE) {
+        print_statement(f, a, 0);
+        return;
+    }
+    fprintf(f, "%s: ", a->name);
+    print_type(f, &a->type);
+    fputs(" = ", f);
+    print_expr(f, a->value, 0);
+    fputc('\n', f);
+}
+
+static void print_decl(FILE *f, const Decl *d)
+{
+    static const char *const word[] = { "const", "data", "model", "fn", "optimizer", "gradients", "train" };
+
+    fprintf(f, "%s %s", word[d->kind], d->name);
+    if (d->kind == DECL_CONST) {
+        fputs(" = ", f);
+        print_expr(f, d->value, 0);
+    } else {
+        if (d->kind == DECL_TRAIN)
+            fprintf(f, " on %s", d->data);
+        else
+            print_params(f, d);
+        print_body(f, d->body, 0);
+    }
+    fputc('\n', f);
+}
+
 void ast_print(FILE *f, const Decl *d)
 {
-    static const char *const word[] = { "const", "data", "model", "fn", "optimizer", "train" };
-
     fputs("nnd 1\n", f);
     for (; d; d = d->next) {
-        fprintf(f, "\n%s %s", word[d->kind], d->name);
-        if (d->kind == DECL_CONST) {
-            fputs(" = ", f);
-            print_expr(f, d->value, 0);
-        } else {
-            if (d->kind == DECL_TRAIN)
-                fprintf(f, " on %s", d->data);
-            else
-                print_params(f, d);
-            print_body(f, d->body, 0);
-        }
         fputc('\n', f);
+        if (d->kind == DECL_VALUE) {
+            print_value(f, d->body);
+        } else if (d->kind == DECL_IMPORT) {
+            fputs("import ", f);
+            print_text(f, d->name);
+            fputc('\n', f);
+        } else {
+            print_decl(f, d);
+        }
     }
 }

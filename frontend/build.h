@@ -59,8 +59,15 @@ struct Model {
     int                 user;         /* source number of the user's file */
     const char         *text;
     Module             *checked;
+    bool                values;       /* what is built are the file's own values, not its model */
     Define              unused;
 };
+
+/* The parameters that a loss trains, and the slots of their gradients. */
+typedef struct Trained { int n; int *param, *grad; bool reached; } Trained;
+
+/* While a function of all gradients is unfolded: its settings, the gradients as they came and their slots. */
+typedef struct Each { const Decl *fn; const Value *setting, *g; const int *slot; int n; } Each;
 
 typedef struct Build {
     Model  *md;
@@ -77,6 +84,7 @@ typedef struct Build {
     /* while an initial value is computed */
     int     init_slot;        /* -1: no */
     int     nrandom;          /* random numbers drawn for it */
+    const Each *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
     bool    failed;
 } Build;
@@ -148,6 +156,17 @@ bool  build_settings(Build *b, const Decl *train);
 /* The optimizer of the train block, and its settings by parameter; NULL after a mistake. */
 const Decl *build_optimizer(Build *b, const Decl *train, const Expr **call, Value **setting);
 bool  build_entry(Build *b, EntryKind e, int64_t batch);
+/* The slot of an input or output of the model, whose type t has the batch in front; -1 after a mistake. */
+int   build_row_slot(Build *b, Loc loc, const char *name, SlotKind kind, Type t);
+
+/* the update graph (build_update.c) */
+bool  build_update(Build *b, const Decl *train, const Trained *tr);
+Value build_sum_each(Build *b, const Expr *e);
+const Decl *gradient_function(const Model *md, const char *name);     /* that this setting names; NULL: none */
+
+/* a file's own values (build_run.c): bindings in order, an output for each show */
+bool  build_values(Build *b);
+bool  has_values(const Model *md);
 
 const char *prelude_name(int i);      /* of the i-th built-in file, NULL behind the last (prelude.c, made by embed.sh) */
 const char *prelude_text(int i);

@@ -150,7 +150,8 @@ static bool build_next(Build *b, const Ast *a)
     }
     n->next = v;
     n->next.loc = a->loc;
-    graph_write(b->g, a->loc, n->slot, v.ref);
+    if (b->m->slot[n->slot].kind != SLOT_grad)      /* a changed gradient goes on to the optimizer, it is no slot's value */
+        graph_write(b->g, a->loc, n->slot, v.ref);
     return true;
 }
 
@@ -256,6 +257,8 @@ static bool build_statement(Build *b, const Ast *a)
     case AST_MINIMIZE: return misplaced(b, a, "`minimize`");
     case AST_METRIC:   return misplaced(b, a, "`metric`");
     case AST_SETTING:  return misplaced(b, a, "a setting");
+    case AST_FREEZE:   return misplaced(b, a, "`freeze`");
+    case AST_SHOW:     break;      /* build_run.c's own */
     }
     return false;
 }

@@ -384,6 +384,12 @@ static Value real(Build *b, const Expr *e, Op op)
     return v;
 }
 
+static Value sum_each(Build *b, const Expr *e, Op op)
+{
+    (void)op;
+    return build_sum_each(b, e);
+}
+
 /* ---- the table ---- */
 
 static const Builtin builtins[] = {
@@ -391,14 +397,15 @@ static const Builtin builtins[] = {
     { "argmax", arg_reduce, OP_argmax }, { "argmin", arg_reduce, OP_argmin }, { "reshape", reshape, OP_reshape },
     { "transpose", transpose, OP_transpose }, { "expand", expand, OP_expand }, { "is_class", is_class, OP_one_hot },
     { "iota", iota, OP_iota },         { "random", random_numbers, OP_random }, { "size", size, NOP },
-    { "dim", axis_size, NOP },         { "real", real, NOP },
+    { "dim", axis_size, NOP },         { "real", real, NOP },               { "sum_each", sum_each, NOP },
 };
 enum { NBUILTIN = sizeof builtins / sizeof *builtins };
 
 const char *const *builtin_names(int *n)
 {
     static const char *const names[] = { "sum",    "max",  "min",    "argmax", "argmin", "reshape", "transpose", "expand",
-                                         "is_class", "iota", "random", "size",   "dim",    "real" };
+                                         "is_class", "iota", "random", "size",   "dim",    "real",
+                                         "sum_each" };
 
     _Static_assert(sizeof names / sizeof *names == NBUILTIN, "a name for each builtin");
     *n = NBUILTIN;

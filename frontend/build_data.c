@@ -81,6 +81,26 @@ static bool data_files(Build *b, const Decl *d, int first, const Ast *a, int spl
     return true;
 }
 
+static bool data_labels(Build *b, const Ast *a)
+{
+    const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
+    Module *m = b->m;
+
+    for (int i = 0; e && e->kind == EXPR_LIST && i < e->narg; i++)
+        if (e->arg[i]->kind != EXPR_STRING)
+            e = NULL;
+    if (!e || e->kind != EXPR_LIST) {
+        build_error(b, a->value->loc, "labels wants a list of texts");
+        return false;
+    }
+    m->nlabel = 0;
+    for (int i = 0; i < e->narg; i++) {
+        arena_push(&m->mem, m->label, m->nlabel, m->clabel);
+        m->label[m->nlabel++] = arena_strdup(&m->mem, e->arg[i]->name);
+    }
+    return true;
+}
+
 static bool data_setting(Build *b, const Decl *d, int first, const Ast *a)
 {
     static const char *const names[] = { "train", "test", "labels" };
@@ -96,16 +116,8 @@ static bool data_setting(Build *b, const Decl *d, int first, const Ast *a)
     }
     if (!strcmp(a->name, "train") || !strcmp(a->name, "test"))
         return data_files(b, d, first, a, a->name[1] == 'r' ? 0 : 1);
-    if (!strcmp(a->name, "labels")) {
-        const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
-
-        for (int i = 0; e && e->kind == EXPR_LIST && i < e->narg; i++)
-            if (e->arg[i]->kind != EXPR_STRING)
-                e = NULL;
-        if (!e || e->kind != EXPR_LIST)
-            build_error(b, a->value->loc, "labels wants a list of texts");
-        return e && e->kind == EXPR_LIST;
-    }
+    if (!strcmp(a->name, "labels"))
+        return data_labels(b, a);
     near = diag_near(a->name, names, 3);
     build_error(b, a->loc, near ? "unknown setting `%s` of a data block; did you mean `%s`?"
                                 : "unknown setting `%s` of a data block: train, test and labels are known", a->name, near);

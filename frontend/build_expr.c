@@ -198,6 +198,8 @@ static Value binary(Build *b, const Expr *e)
         return (Value){ 0 };
     if (!strcmp(e->name, "matmul"))
         return matmul(b, e, v);
+    if (v[0].kind == VAL_TEXT && v[1].kind == VAL_TEXT && (!strcmp(e->name, "eq") || !strcmp(e->name, "ne")))
+        return value_truth(!strcmp(v[0].text, v[1].text) == !strcmp(e->name, "eq"));
     if (value_known(&v[0]) && value_known(&v[1]))
         return build_number_op(b, e, e->name, &v[0], &v[1]);
     if (!strcmp(e->name, "pow"))
@@ -266,6 +268,12 @@ static const char *near_name(Build *b, const char *name)
         arena_push(&b->md->mem, list, n, cap);
         list[n++] = b->scope->name[i].name;
     }
+    for (int i = 0; i < b->ndeclared && strchr(name, '.'); i++) {
+        size_t own = strlen(b->scope->prefix);
+
+        arena_push(&b->md->mem, list, n, cap);
+        list[n++] = b->declared[i] + (strncmp(b->declared[i], b->scope->prefix, own) ? 0 : own);
+    }
     for (const Decl *d = b->md->decl; d; d = d->next)
         if (d->kind == DECL_CONST) {
             arena_push(&b->md->mem, list, n, cap);
@@ -313,11 +321,29 @@ static Value usable(Build *b, const Expr *e, const Value *v)
     return build_error(b, e->loc, "`%s` is computed elsewhere in the step: write its expression here", e->name);
 }
 
+/* tok.weight is the parameter or state of a labelled call before; its value at the start of the step, or what has
+ * been written to it is not asked for here. */
+static bool declared_value(Build *b, const Expr *e, Value *v)
+{
+    const char *name = arena_printf(&b->md->mem, "%s%s", b->scope->prefix, e->name);
+    int slot = module_slot(b->m, name);
+
+    if (slot < 0 || !slot_is_kept(b->m->slot[slot].kind) || b->init_slot >= 0)
+        return false;
+    for (int i = 0; i < b->ndeclared; i++)
+        if (!strcmp(b->declared[i], name)) {
+            *v = value_node(b, graph_read(b->g, e->loc, slot), e->loc);
+            return true;
+        }
+    return false;
+}
+
 static Value name_value(Build *b, const Expr *e)
 {
     Name *n = scope_find(b->scope, e->name);
     const Decl *d;
     const char *near;
+    Value v;
 
     if (n)
         return usable(b, e, &n->value);
@@ -343,6 +369,8 @@ static Value name_value(Build *b, const Expr *e)
             return build_call(b, e);
         return build_error(b, e->loc, "`%s` is a function: call it as `%s(...)`", e->name, e->name);
     }
+    if (strchr(e->name, '.') && declared_value(b, e, &v))
+        return v;
     if (b->scope->unsure)
         return (Value){ 0 };
     near = near_name(b, e->name);

@@ -89,6 +89,7 @@ static bool known_function(Build *b, const Expr *e, Op op, const Value *a, Value
     case OP_log:     *out = value_float(log(x)); return true;
     case OP_sqrt:    *out = value_float(sqrt(x)); return true;
     case OP_tanh:    *out = value_float(tanh(x)); return true;
+    case OP_erf:     *out = value_float(erf(x)); return true;
     case OP_sigmoid: *out = value_float(1 / (1 + exp(-x))); return true;
     case OP_sin:     *out = value_float(sin(x)); return true;
     case OP_cos:     *out = value_float(cos(x)); return true;

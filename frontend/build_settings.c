@@ -96,7 +96,7 @@ const Decl *build_optimizer(Build *b, const Decl *t, const Expr **call, Value **
 
 /* ---- settings ---- */
 
-static const char *const setting_name[] = { "optimizer", "batch", "epochs", "seed", "expect" };
+static const char *const setting_name[] = { "optimizer", "batch", "epochs", "seed", "expect", "require" };
 enum { NSETTING = sizeof setting_name / sizeof *setting_name };
 
 bool is_train_setting(const char *name)
@@ -149,10 +149,11 @@ static const char *near_metric(Build *b, const char *name)
 
 static const char *source_text(Build *b, Loc at)
 {
-    const char *line = b->md->diag.source[at.file].text;
+    const Source *s = &b->md->diag.source[at.file];
+    const char *line = s->text, *end = s->text + s->len;
 
-    for (uint32_t i = 1; i < at.line; i++)
-        line = strchr(line, '\n') + 1;
+    for (uint32_t i = 1; i < at.line; i++)      /* a comment may hold any byte, zero too */
+        line = (const char *)memchr(line, '\n', (size_t)(end - line)) + 1;
     return arena_strndup(&b->m->mem, line + at.col - 1, at.len);
 }
 
@@ -202,10 +203,57 @@ static bool build_expect(Build *b, const Expr *e)
     return true;
 }
 
+/* require: memory <= 64MiB */
+static bool build_require(Build *b, const Ast *a)
+{
+    const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
+    int64_t bytes;
+
+    if (!e || e->kind != EXPR_BINARY || strcmp(e->name, "le") || e->arg[0]->kind != EXPR_NAME || strcmp(e->arg[0]->name, "memory")) {
+        build_error(b, a->value->loc, "require wants a bound such as memory <= 64MiB");
+        return false;
+    }
+    if (!build_int(b, e->arg[1], "require: memory", &bytes))
+        return false;
+    if (bytes < 1) {
+        build_error(b, e->arg[1]->loc, "require: memory is at least 1 byte, got %lld", (long long)bytes);
+        return false;
+    }
+    b->m->train.require_bytes = bytes;
+    return true;
+}
+
+const Decl *gradient_function(const Model *md, const char *name)
+{
+    const Decl *d = find_decl(md, name);
+
+    return d && d->kind == DECL_GRADIENTS ? d : NULL;
+}
+
+static bool unknown_train_setting(Build *b, const Ast *a)
+{
+    const char **name = NULL, *near;
+    int n = 0, cap = 0;
+
+    for (int i = 0; i < NSETTING; i++) {
+        arena_push(&b->md->mem, name, n, cap);
+        name[n++] = setting_name[i];
+    }
+    for (const Decl *d = b->md->decl; d; d = d->next)
+        if (d->kind == DECL_GRADIENTS) {
+            arena_push(&b->md->mem, name, n, cap);
+            name[n++] = d->name;
+        }
+    near = diag_near(a->name, name, n);
+    build_error(b, a->loc, near ? "unknown setting `%s` of a train block; did you mean `%s`?"
+                                : "unknown setting `%s` of a train block: optimizer, batch, epochs, seed, expect, require and "
+                                  "the functions of gradients are known", a->name, near);
+    return false;
+}
+
 static bool build_setting(Build *b, const Ast *a)
 {
     TrainInfo *t = &b->m->train;
-    const char *near;
     const Expr *call;
     Value *setting;
     int64_t x;
@@ -229,11 +277,9 @@ static bool build_setting(Build *b, const Ast *a)
             ok &= build_expect(b, a->value->arg[i]);
         return ok;
     }
-    near = diag_near(a->name, setting_name, NSETTING);
-    build_error(b, a->loc, near ? "unknown setting `%s` of a train block; did you mean `%s`?"
-                                : "unknown setting `%s` of a train block: optimizer, batch, epochs, seed and expect are known",
-                a->name, near);
-    return false;
+    if (!strcmp(a->name, "require"))
+        return build_require(b, a);
+    return gradient_function(b->md, a->name) || unknown_train_setting(b, a);
 }
 
 /* Settings are read once a module, after all figures are known. */

@@ -1,4 +1,4 @@
-/* build_train.c - entries: the step of the train block, the model alone, the optimiser's graph. */
+/* build_train.c - entries: the step of the train block, and the model alone. */
 #include "frontend/build.h"
 
 #include <string.h>
@@ -41,12 +41,62 @@ static bool poison_figure(Build *b, const char *name)
 
 /* ---- minimize ---- */
 
-typedef struct Trained { int n; int *param, *grad; } Trained;
+/* Does a parameter's name lie under one of the names, or is it one of them? */
+static bool is_under(const char *slot, const Expr *names)
+{
+    for (int i = 0; names && i < names->narg; i++) {
+        size_t n = strlen(names->arg[i]->name);
 
-static Trained reached_params(Build *b, Ref loss)
+        if (!strncmp(slot, names->arg[i]->name, n) && (!slot[n] || slot[n] == '.'))
+            return true;
+    }
+    return false;
+}
+
+static bool is_frozen(const Decl *t, const char *slot)
+{
+    for (const Ast *a = t->body; a; a = a->next)
+        if (a->kind == AST_FREEZE && is_under(slot, a->value))
+            return true;
+    return false;
+}
+
+/* Each of the names stands for parameters that the step has met. */
+static bool check_names(Build *b, const Expr *names)
+{
+    bool ok = true;
+
+    for (int i = 0; names && i < names->narg; i++) {
+        const Expr *e = names->arg[i], one = { .narg = 1, .arg = &names->arg[i] };
+        const char **known = arena_array(&b->md->mem, const char *, 2 * b->m->nslot + 1), *near;
+        bool found = false;
+        int n = 0;
+
+        for (int slot = 0; slot < b->m->nslot; slot++)
+            if (b->m->slot[slot].kind == SLOT_param) {
+                char *label = arena_strdup(&b->md->mem, b->m->slot[slot].name);
+
+                found = found || is_under(label, &one);
+                if (strrchr(label, '.'))
+                    *strrchr(label, '.') = 0;
+                known[n++] = label;
+                known[n++] = b->m->slot[slot].name;
+            }
+        near = diag_near(e->name, known, n);
+        if (!found)
+            build_error(b, e->loc, near ? "no parameter lies under `%s`; did you mean `%s`?" : "no parameter lies under `%s`",
+                        e->name, near);
+        ok &= found;
+    }
+    return ok;
+}
+
+/* The parameters that the loss depends on, under the names in over unless that is NULL, but for the frozen ones. */
+static Trained reached_params(Build *b, const Decl *train, Ref loss, const Expr *over)
 {
     bool *want = arena_array(&b->md->mem, bool, b->g->nnode);
-    Trained t = { 0, arena_array(&b->md->mem, int, b->m->nslot + 1), arena_array(&b->md->mem, int, b->m->nslot + 1) };
+    Trained t = { .param = arena_array(&b->md->mem, int, b->m->nslot + 1),
+                  .grad = arena_array(&b->md->mem, int, b->m->nslot + 1) };
     int nslot = b->m->nslot;
 
     graph_reach(b->g, loss, want);
@@ -55,7 +105,8 @@ static Trained reached_params(Build *b, Ref loss)
 
         for (int id = 1; id < b->g->nnode && b->m->slot[slot].kind == SLOT_param; id++)
             used |= want[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
-        if (used)
+        t.reached |= used;
+        if (used && (!over || is_under(b->m->slot[slot].name, over)) && !is_frozen(train, b->m->slot[slot].name))
             t.param[t.n++] = slot;
     }
     return t;
@@ -67,62 +118,6 @@ static int grad_slot(Build *b, int param, Loc loc)
     int slot = module_slot(b->m, name);
 
     return slot >= 0 ? slot : module_add_slot(b->m, name, SLOT_grad, b->m->slot[param].type, loc);
-}
-
-/* One parameter's new value: the optimizer's body with w and g. */
-static bool update_param(Build *b, const Decl *d, const Expr *call, const Value *setting, int param, int grad)
-{
-    Value *arg = arena_array(&b->md->mem, Value, d->nparam + 1);
-    const char *prefix = arena_printf(&b->md->mem, "%s.", b->m->slot[param].name);
-    Scope *outer = b->scope, own = { .prefix = prefix, .is_optimizer = true };
-    Frame frame = { d, call->loc, b->frame };
-    bool ok = true;
-
-    memcpy(arg, setting, (size_t)d->nparam * sizeof *arg);
-    arg[0] = value_node(b, graph_read(b->g, call->loc, param), call->loc);
-    arg[1] = value_node(b, graph_read(b->g, call->loc, grad), call->loc);
-    b->scope = &own;
-    for (int i = 0; i < d->nparam && ok; i++) {
-        const Param *p = &d->param[i];
-        Value v = arg[i];
-
-        if (!v.kind && p->init)
-            v = build_value(b, p->init);
-        if (p->input && v.kind == VAL_NUMBER && !v.is_truth)
-            v = build_scalar(b, call->loc, p->name, v.number);
-        ok = v.kind && bind_argument(b, d, p, &v, call->loc);
-    }
-    Name *w = scope_find(&own, d->param[0].name);
-
-    if (w)
-        w->slot = param;
-    b->frame = &frame;
-    ok = ok && build_body(b, d->body);
-    b->frame = frame.up;
-    b->scope = outer;
-    w = scope_find(&own, d->param[0].name);
-    if (ok && !w->has_next) {
-        build_error(b, call->loc, "%s never gives `%s'`", d->name, d->param[0].name);
-        build_note_decl(b, d);
-        ok = false;
-    }
-    return ok;
-}
-
-static bool build_update(Build *b, const Decl *t, const Trained *tr)
-{
-    Graph *g = b->g;
-    const Expr *call;
-    const Decl *d;
-    Value *setting;
-    bool ok;
-
-    b->g = b->m->update = graph_new(b->m, ENTRY_UPDATE, 0);
-    ok = (d = build_optimizer(b, t, &call, &setting)) != NULL;
-    for (int i = 0; i < tr->n && ok; i++)
-        ok = update_param(b, d, call, setting, tr->param[i], tr->grad[i]);
-    b->g = g;
-    return ok;
 }
 
 static bool build_minimize(Build *b, const Decl *t, const Ast *a)
@@ -140,9 +135,13 @@ static bool build_minimize(Build *b, const Decl *t, const Ast *a)
         build_error(b, a->value->loc, "a loss is a float, got %s", build_describe(b, &v));
         return false;
     }
-    tr = reached_params(b, v.ref);
+    if (!check_names(b, a->limit))
+        return false;
+    tr = reached_params(b, t, v.ref, a->limit);
     if (!tr.n) {
-        build_error(b, a->value->loc, "the loss depends on no parameter");
+        build_error(b, a->value->loc, !tr.reached ? "the loss depends on no parameter"
+                                      : a->limit  ? "the loss depends on no parameter under these names that is not frozen"
+                                                  : "every parameter that the loss depends on is frozen");
         return false;
     }
     for (int i = 0; i < tr.n; i++)
@@ -157,7 +156,7 @@ static bool train_statement(Build *b, const Decl *t, const Ast *a)
 {
     Value v;
 
-    if (a->kind == AST_SETTING)
+    if (a->kind == AST_SETTING || a->kind == AST_FREEZE)      /* freeze is looked for by minimize */
         return true;
     if (a->kind == AST_MINIMIZE)
         return build_minimize(b, t, a);
@@ -204,6 +203,8 @@ static bool build_step(Build *b, const Decl *t)
         build_error(b, t->loc, "the train block minimizes nothing");
         ok = false;
     }
+    for (const Ast *a = t->body; a && ok; a = a->next)
+        ok = a->kind != AST_FREEZE || check_names(b, a->value);
     return build_settings(b, t) && ok;
 }
 
@@ -228,7 +229,7 @@ static bool input_type(Build *b, const Decl *d, const Param *p, Type *t)
 }
 
 /* The slot of an input or output, whose type is without the batch; -1 after a mistake. */
-static int row_slot(Build *b, Loc loc, const char *name, SlotKind kind, Type t)
+int build_row_slot(Build *b, Loc loc, const char *name, SlotKind kind, Type t)
 {
     int slot = module_slot(b->m, name);
     int64_t first = 0;
@@ -264,7 +265,7 @@ static bool build_infer(Build *b, const Decl *d, int64_t batch)
         Type t;
 
         if (!input_type(b, d, p, &t)
-            || (slot = row_slot(b, p->loc, arena_printf(&b->md->mem, "in.%s", p->name), SLOT_input, t)) < 0)
+            || (slot = build_row_slot(b, p->loc, arena_printf(&b->md->mem, "in.%s", p->name), SLOT_input, t)) < 0)
             return false;
         arg[i] = value_node(b, graph_read(b->g, p->loc, slot), p->loc);
     }
@@ -274,7 +275,7 @@ static bool build_infer(Build *b, const Decl *d, int64_t batch)
             build_error(b, d->loc, "a model's result begins with the batch, this is %s", build_describe(b, &v));
         return false;
     }
-    int slot = row_slot(b, d->loc, "out", SLOT_output, *value_type(b, &v));
+    int slot = build_row_slot(b, d->loc, "out", SLOT_output, *value_type(b, &v));
 
     if (slot < 0)
         return false;
@@ -301,6 +302,12 @@ bool build_entry(Build *b, EntryKind entry, int64_t batch)
     b->g = g;
     b->ndeclared = b->nunfolded = 0;
     b->training = entry == ENTRY_TRAIN;
+    if (b->md->values) {
+        ok = build_values(b);
+        if (ok)
+            module_add_graph(b->m, g);
+        return ok;
+    }
     if (entry == ENTRY_INFER && !model) {
         build_error(b, (Loc){ 0 }, "the file has no model");
         return false;

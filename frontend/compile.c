@@ -82,7 +82,7 @@ static Pass last_pass(const Backend *b)
 static const char *run_passes(Module *m, Pass last, const CompileOptions *o, Watch *w)
 {
     bool     only[NPASS];
-    Pipeline p = { .options = { .limits = o->limits, .rule_limit = -1 }, .only = only, .skip = o->skip,
+    Pipeline p = { .options = { .limits = o->limits, .rule_limit = o->rule_limit }, .only = only, .skip = o->skip,
                    .after = after_pass, .ctx = w };
 
     for (int i = 0; i < NPASS; i++)
@@ -227,6 +227,48 @@ const char *compile_dump(FILE *f, Model *md, int nwant, const EntryWant *want, S
         why = arena_strdup(mem, why);
     module_free(m);
     return why;
+}
+
+Module *compile_lower(Model *md, int nwant, const EntryWant *want, const CompileOptions *o, Arena *mem, const char **why)
+{
+    Watch   w = { .times = o->times };
+    Module *m;
+
+    if ((*why = build(&m, md, nwant, want, o, mem)))
+        return NULL;
+    if (!(*why = run_passes(m, last_pass(o->backend), o, &w)))
+        return m;
+    *why = arena_strdup(mem, *why);
+    module_free(m);
+    return NULL;
+}
+
+const char *compile_emit(FILE *f, Model *md, int nwant, const EntryWant *want, EmitKind kind, const CompileOptions *o,
+                         Arena *mem)
+{
+    const char *why;
+    Module     *m = compile_lower(md, nwant, want, o, mem, &why);
+
+    if (!m)
+        return why;
+    why = emit(f, m, kind, o, mem);
+    module_free(m);
+    return why;
+}
+
+const char *compile_header(FILE *f, Model *md, int nwant, const EntryWant *want, const CompileOptions *o, Arena *mem)
+{
+    const char *why;
+    Module     *m = compile_lower(md, nwant, want, o, mem, &why);
+    NndImage   *im;
+
+    if (!m)
+        return why;
+    im = image_new(m);
+    header_print(f, im);
+    image_free(im);
+    module_free(m);
+    return NULL;
 }
 
 /* ---- verify ---- */

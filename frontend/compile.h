@@ -11,6 +11,7 @@ typedef struct CompileOptions {
     BackendOptions target;
     Limits         limits;         /* what the backend's probe said of this machine */
     const bool    *skip;           /* by Pass: left out; NULL: none */
+    int64_t        rule_limit;     /* rewrites of simplify at most; -1: no limit */
     FILE          *times;          /* gets a line a stage, "time: fuse 0.31 ms"; NULL: none are printed */
 } CompileOptions;
 
@@ -50,6 +51,17 @@ int  stage_names(const char *name[], int max);
  * stage, each under a comment line that names it.  Returns NULL or one sentence as compile_model. */
 const char *compile_dump(FILE *f, Model *md, int nwant, const EntryWant *want, StageWant s, const CompileOptions *o,
                          Arena *mem);
+
+/* compile_lower - the module of the wanted entries after all passes, to be freed with module_free; NULL with one sentence
+ * in *why, as compile_model. */
+Module *compile_lower(Model *md, int nwant, const EntryWant *want, const CompileOptions *o, Arena *mem, const char **why);
+
+/* compile_emit - the wanted entries' code as text or object, with the image as o->target says, to f.
+ * compile_header - the C header of that object.
+ * NULL, or one sentence as compile_model; f's own errors are for the caller to ask for. */
+const char *compile_emit(FILE *f, Model *md, int nwant, const EntryWant *want, EmitKind kind, const CompileOptions *o,
+                         Arena *mem);
+const char *compile_header(FILE *f, Model *md, int nwant, const EntryWant *want, const CompileOptions *o, Arena *mem);
 
 /* compile_verify - runs the model's entries after every pass, and as compiled code, on made-up rows, and compares.
  * Returns NULL, or one sentence that names the first pass (or the backend) after which results differ. */

@@ -10,6 +10,10 @@ typedef struct Define { const char *name; double value; } Define;
 typedef struct FrontOptions {
     bool          float64;
     const Define *define; int ndefine;
+    bool          values;            /* the file's own values are wanted (nnd run), not its model */
+    /* The text of an imported file, in mem; NULL with the reason in *why.  open NULL: there are no other files. */
+    const char *(*open)(void *ctx, Arena *mem, const char *path, size_t *len, const char **why);
+    void         *ctx;
 } FrontOptions;
 
 /* A parsed file: its AST, the prelude's, and the messages about them. */
@@ -25,6 +29,9 @@ void        model_print(FILE *f, const Model *md);   /* the user's AST as text (
  * fits by chance doesn't pass.  All mistakes are reported to the model's diag.  Returns the module, from which
  * fields, bounds, files, scalars, metrics and TrainInfo can be read (owned by the model), or NULL after errors. */
 const Module *model_check(Model *md);
+
+/* After model_check: what model_build makes are the file's own values, init and one infer of batch 1. */
+bool          model_has_values(const Model *md);
 
 typedef struct EntryWant { EntryKind entry; int64_t batch; } EntryWant;
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* A prime that is no size of anything: what equals it can only be the batch. */
-enum { PROBE = 1000003 };
+enum { PROBE = 1000003, IMPORTS = 256 };
 
 static void check_names(Model *md)
 {
@@ -13,8 +13,10 @@ static void check_names(Model *md)
         for (const Decl *c = a->next; c; c = c->next) {
             bool same = a->kind != DECL_TRAIN && c->kind != DECL_TRAIN && !strcmp(a->name, c->name);
 
-            /* a user's function may take a built-in one's place */
-            if ((same && a->loc.file == c->loc.file) || (a->kind == DECL_TRAIN && c->kind == DECL_TRAIN)) {
+            if (a->kind >= DECL_IMPORT || c->kind >= DECL_IMPORT)
+                continue;
+            /* a user's function may take a built-in or imported one's place */
+            if ((same && (a->loc.file == c->loc.file || (a->loc.file > md->user && c->loc.file > md->user))) || (a->kind == DECL_TRAIN && c->kind == DECL_TRAIN)) {
                 if (diag_error(&md->diag, c->loc, same ? "`%s` is declared twice" : "a second train block, after that of `%s`", a->name))
                     diag_note(&md->diag, a->loc, "first here");
             }
@@ -40,7 +42,7 @@ static void check_defines(Model *md)
     int n = 0, cap = 0;
 
     for (const Decl *d = md->decl; d; d = d->next)
-        if (d->kind == DECL_CONST && d->loc.file == md->user) {
+        if (d->kind == DECL_CONST && d->loc.file >= md->user) {
             arena_push(&md->mem, names, n, cap);
             names[n++] = d->name;
         }
@@ -58,10 +60,95 @@ static void check_defines(Model *md)
     }
 }
 
+/* ---- files ---- */
+
+static Decl **behind(Decl **last)
+{
+    while (*last)
+        last = &(*last)->next;
+    return last;
+}
+
+/* The path of an imported file: as written, beside the file that imports it. */
+static const char *beside(Model *md, int source, const char *path)
+{
+    const char *from = md->diag.source[source].name, *slash = strrchr(from, '/');
+
+    return *path == '/' || !slash ? path : arena_printf(&md->mem, "%.*s%s", (int)(slash - from + 1), from, path);
+}
+
+/* Two ways to one file are found by what is in it. */
+static bool is_read(const Model *md, const char *name, const char *text, size_t len)
+{
+    for (int i = md->user; i < md->diag.nsource; i++) {
+        const Source *s = &md->diag.source[i];
+
+        if (!strcmp(s->name, name) || (text && s->len == len && !memcmp(s->text, text, len)))
+            return true;
+    }
+    return false;
+}
+
+/* Of an imported file the declarations count, not what it trains or shows. */
+static Decl *without_runs(Decl *d)
+{
+    Decl *first = NULL, **last = &first;
+
+    for (Decl *next; d; d = next) {
+        next = d->next;
+        d->next = NULL;
+        if (d->kind != DECL_TRAIN && d->kind != DECL_VALUE && d->kind != DECL_IMPORT) {
+            *last = d;
+            last = &d->next;
+        }
+    }
+    return first;
+}
+
+static Decl *read_imports(Model *md, const Decl *decl, int source);
+
+static Decl *read_import(Model *md, const Decl *import, int source)
+{
+    const FrontOptions *o = md->options;
+    const char *name = beside(md, source, import->name), *text, *why = "this program reads no other files";
+    size_t len = 0;
+    Decl *own, *first;
+
+    if (is_read(md, name, NULL, 0))
+        return NULL;
+    if (md->diag.nsource - md->user > IMPORTS) {
+        diag_error(&md->diag, import->loc, "more than %d files are imported", IMPORTS);
+        return NULL;
+    }
+    text = o && o->open ? o->open(o->ctx, &md->mem, name, &len, &why) : NULL;
+    if (!text) {
+        diag_error(&md->diag, import->loc, "cannot read %s: %s", name, why);
+        return NULL;
+    }
+    if (is_read(md, name, text, len))
+        return NULL;
+    source = diag_source(&md->diag, name, text, len);
+    own = ast_parse(&md->mem, &md->diag, source);
+    first = read_imports(md, own, source);
+    *behind(&first) = without_runs(own);
+    return first;
+}
+
+/* The declarations of all files that these import, in their order. */
+static Decl *read_imports(Model *md, const Decl *decl, int source)
+{
+    Decl *first = NULL;
+
+    for (const Decl *d = decl; d; d = d->next)
+        if (d->kind == DECL_IMPORT)
+            *behind(&first) = read_import(md, d, source);
+    return first;
+}
+
 Model *model_parse(const char *name, const char *text, size_t len, const FrontOptions *o)
 {
     Model *md = calloc(1, sizeof *md);
-    Decl **last;
+    Decl **last, *own;
 
     if (!md)
         abort();
@@ -72,12 +159,13 @@ Model *model_parse(const char *name, const char *text, size_t len, const FrontOp
         int source = diag_source(&md->diag, prelude_name(i), prelude_text(i), strlen(prelude_text(i)));
 
         *last = ast_parse(&md->mem, &md->diag, source);
-        while (*last)
-            last = &(*last)->next;
+        last = behind(last);
     }
     md->user = diag_source(&md->diag, name, text, len);
     md->text = md->diag.source[md->user].text;
-    *last = ast_parse(&md->mem, &md->diag, md->user);
+    own = ast_parse(&md->mem, &md->diag, md->user);
+    *last = read_imports(md, own, md->user);      /* first, so that a file's own declarations win */
+    *behind(last) = own;
     check_names(md);
     check_defines(md);
     find_owners(md);
@@ -126,9 +214,10 @@ static Module *new_module(Model *md)
     return m;
 }
 
+/* In a train block's file, unless it is the values that are wanted. */
 static bool has_train(const Model *md)
 {
-    for (const Decl *d = md->decl; d; d = d->next)
+    for (const Decl *d = md->decl; d && !md->values; d = d->next)
         if (d->kind == DECL_TRAIN)
             return true;
     return false;
@@ -160,29 +249,59 @@ static bool build_one(Model *md, Module *m, EntryWant want)
 {
     Build b = { .md = md, .m = m, .init_slot = -1 };
 
-    return want.entry == ENTRY_INIT ? build_init(&b) : build_entry(&b, want.entry, want.batch);
+    return want.entry == ENTRY_INIT ? build_init(&b) : build_entry(&b, want.entry, md->values ? 1 : want.batch);
+}
+
+static bool check_entries(Model *md, Module *m)
+{
+    static const EntryWant step[] = { { ENTRY_INIT, 0 }, { ENTRY_TRAIN, PROBE }, { ENTRY_EVAL, PROBE }, { ENTRY_INFER, PROBE } };
+    bool ok = true;
+
+    for (int i = 0; i < 4; i++)
+        if (has_train(md) ? step[i].entry != ENTRY_INFER || model_decl(md) : step[i].entry == ENTRY_INFER || step[i].entry == ENTRY_INIT)
+            ok &= build_one(md, m, step[i]);
+    return ok;
+}
+
+/* The values of a file that has a model as well. */
+static bool check_values(Model *md)
+{
+    Module *m = new_module(md), *checked = md->checked;
+    bool ok;
+
+    md->values = true;
+    md->checked = m;
+    ok = check_entries(md, m);
+    md->checked = checked;
+    md->values = false;
+    module_free(m);
+    return ok;
 }
 
 const Module *model_check(Model *md)
 {
-    static const EntryWant step[] = { { ENTRY_INIT, 0 }, { ENTRY_TRAIN, PROBE }, { ENTRY_EVAL, PROBE }, { ENTRY_INFER, PROBE } };
+    bool has_model = model_decl(md) || has_train(md), ok = md->diag.nerror == 0;
     Module *m;
-    bool ok = md->diag.nerror == 0;
 
     if (!ok)
         return NULL;
-    md->checked = m = new_module(md);
-    m->dim_probe = PROBE;
-    m->dim_name = "N";
-    if (!model_decl(md) && !has_train(md)) {
+    md->values = (md->options && md->options->values) || (!has_model && has_values(md));
+    if (!has_model && !md->values) {
         diag_error(&md->diag, (Loc){ .file = (uint16_t)md->user }, "the file has no model");
         return NULL;
     }
-    for (int i = 0; i < 4; i++)
-        if (has_train(md) ? step[i].entry != ENTRY_INFER || model_decl(md) : step[i].entry == ENTRY_INFER || step[i].entry == ENTRY_INIT)
-            ok &= build_one(md, m, step[i]);
+    md->checked = m = new_module(md);
+    if (!md->values) {
+        m->dim_probe = PROBE;
+        m->dim_name = "N";
+    }
+    ok = check_entries(md, m);
+    if (!md->values && has_values(md))
+        ok &= check_values(md);
     return ok && md->diag.nerror == 0 ? m : NULL;
 }
+
+bool model_has_values(const Model *md) { return md->values; }
 
 Module *model_build(Model *md, const EntryWant *want, int nwant)
 {

@@ -14,7 +14,11 @@
 enum {
 #define COMMAND(name, operand, doc) BIT_##name = 1 << CMD_##name,
 #include "frontend/options.def"
-    TRAIN = BIT_train, CHECK = BIT_check, DUMP = BIT_dump, OPT = BIT_opt, EVERY = (1 << NCOMMAND) - 1
+    TRAIN = BIT_train, EVAL = BIT_eval, PREDICT = BIT_predict, COMPILE = BIT_compile, RUN = BIT_run,
+    SUMMARY = BIT_summary, CHECK = BIT_check, DUMP = BIT_dump, OPT = BIT_opt, REDUCE = BIT_reduce,
+    DATA = TRAIN | EVAL | PREDICT | COMPILE,                        /* those that read a data set */
+    MODEL = TRAIN | EVAL | PREDICT | COMPILE | RUN | SUMMARY | DUMP,  /* those that compile a model */
+    EVERY = (1 << NCOMMAND) - 1
 };
 
 typedef enum OptionKind { FLAG, TEXT, COUNT, SEED, CHOICE, DEFINE } OptionKind;
@@ -22,7 +26,7 @@ typedef enum OptionKind { FLAG, TEXT, COUNT, SEED, CHOICE, DEFINE } OptionKind;
 typedef struct CommandRow { const char *name, *operand, *doc; } CommandRow;
 
 typedef struct OptionRow {
-    const char *name;
+    const char *name;      /* as in C: with _ for - */
     char        letter;
     OptionKind  kind;
     const char *operand;
@@ -66,6 +70,17 @@ const char *options_suggest(Options *o, const char *word, const char *before, co
     return near ? arena_printf(&o->mem, "; did you mean `%s%s`?", before, near) : "";
 }
 
+/* The option's name as it is typed. */
+static const char *typed(Options *o, const OptionRow *row)
+{
+    char *name = arena_strdup(&o->mem, row->name);
+
+    for (char *c = name; *c; c++)
+        if (*c == '_')
+            *c = '-';
+    return name;
+}
+
 static Command find_command(const char *name)
 {
     int c = 0;
@@ -92,7 +107,7 @@ static bool unknown_option(Options *o, const char *word, int commands)
 
     for (int i = 0; i < NOPTION; i++)
         if (option_row[i].commands & commands)
-            name[n++] = option_row[i].name;
+            name[n++] = typed(o, &option_row[i]);
     return wrong(o, "unknown option `--%s`%s", word, options_suggest(o, word, "--", name, n));
 }
 
@@ -103,7 +118,7 @@ static bool parse_count(Options *o, const OptionRow *row, const char *word, Opti
     errno = 0;
     v->count = strtoll(word, &end, 10);
     if (end == word || *end || errno || v->count < 1 || v->count > INT32_MAX)
-        return wrong(o, "--%s: wants a whole number from 1, got `%s`", row->name, word);
+        return wrong(o, "--%s: wants a whole number from 1, got `%s`", typed(o, row), word);
     return true;
 }
 
@@ -114,7 +129,7 @@ static bool parse_seed(Options *o, const OptionRow *row, const char *word, Optio
     errno = 0;
     v->seed = strtoull(word, &end, 10);
     if (end == word || *end || errno || *word < '0' || *word > '9')
-        return wrong(o, "--%s: wants a whole number from 0 to 2^64 - 1, got `%s`", row->name, word);
+        return wrong(o, "--%s: wants a whole number from 0 to 2^64 - 1, got `%s`", typed(o, row), word);
     return true;
 }
 
@@ -135,7 +150,7 @@ static bool parse_choice(Options *o, const OptionRow *row, const char *word, Opt
 {
     v->text = word;
     if (!in_choices(row->operand, word) || strchr(word, '|'))
-        return wrong(o, "--%s: wants one of %s, got `%s`", row->name, row->operand, word);
+        return wrong(o, "--%s: wants one of %s, got `%s`", typed(o, row), row->operand, word);
     return true;
 }
 
@@ -176,10 +191,10 @@ static bool take_value(Reader *r, OptionId id, const char *word)
 
     if (row->kind == FLAG) {
         if (word)
-            return wrong(r->o, "--%s: takes no value, got `%s`", row->name, word);
+            return wrong(r->o, "--%s: takes no value, got `%s`", typed(r->o, row), word);
     } else if (!word) {
         if (r->at >= r->argc)
-            return wrong(r->o, "--%s: wants %s after it", row->name, row->operand);
+            return wrong(r->o, "--%s: wants %s after it", typed(r->o, row), row->operand);
         word = r->argv[r->at++];
     }
     return parse_value(r->o, id, word);
@@ -191,7 +206,7 @@ static bool take_long(Reader *r, const char *word)
     char       *name = eq ? arena_strndup(&r->o->mem, word, (size_t)(eq - word)) : arena_strdup(&r->o->mem, word);
 
     for (int i = 0; i < NOPTION; i++)
-        if (strcmp(option_row[i].name, name) == 0)
+        if (strcmp(typed(r->o, &option_row[i]), name) == 0)
             return take_value(r, (OptionId)i, eq ? eq + 1 : NULL);
     return unknown_option(r->o, name, r->has_command ? 1 << r->o->command : EVERY);
 }
@@ -240,7 +255,7 @@ static bool check_options(Options *o)
 
     for (int i = 0; i < NOPTION; i++)
         if (o->value[i].given && !(option_row[i].commands & 1 << o->command))
-            return unknown_option(o, option_row[i].name, 1 << o->command);
+            return unknown_option(o, typed(o, &option_row[i]), 1 << o->command);
     if (!o->file && *c->operand && *c->operand != '[')
         return wrong(o, "wants %s", c->operand);
     return true;
@@ -294,29 +309,30 @@ static void help_overview(FILE *f)
           "70 a fault of nnd's own, 130 interrupted.\n", f);
 }
 
-static void help_command(FILE *f, Command c)
+static void help_command(FILE *f, Options *o, Command c)
 {
     const CommandRow *row = &command_row[c];
 
     fprintf(f, "nnd %s%s%s [OPTION...]: %s\n\n", row->name, *row->operand ? " " : "", row->operand, row->doc);
     for (int i = 0; i < NOPTION; i++) {
         const OptionRow *op = &option_row[i];
+        const char      *name = typed(o, &option_row[i]);
         char             left[64];
 
         if (!(op->commands & 1 << c))
             continue;
         if (op->letter)
-            snprintf(left, sizeof left, "-%c, --%s %s", op->letter, op->name, op->operand);
+            snprintf(left, sizeof left, "-%c, --%s %s", op->letter, name, op->operand);
         else
-            snprintf(left, sizeof left, "    --%s %s", op->name, op->operand);
-        fprintf(f, "  %-33s  %s\n", left, op->doc);
+            snprintf(left, sizeof left, "    --%s %s", name, op->operand);
+        fprintf(f, "  %-36s  %s\n", left, op->doc);
     }
 }
 
-void options_help(FILE *f, Command c)
+void options_help(FILE *f, Options *o)
 {
-    if (c == NCOMMAND)
+    if (o->command == NCOMMAND)
         help_overview(f);
     else
-        help_command(f, c);
+        help_command(f, o, o->command);
 }

@@ -45,8 +45,8 @@ typedef enum OptionsResult { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_WRONG } OptionsR
 OptionsResult options_parse(Options *o, int argc, char **argv);
 void          options_free(Options *o);
 
-/* options_help - the overview (NCOMMAND) or one command's page. */
-void        options_help(FILE *f, Command c);
+/* options_help - the overview (o->command is NCOMMAND) or the command's page. */
+void        options_help(FILE *f, Options *o);
 const char *command_name(Command c);
 
 /* options_suggest - "; did you mean `--seed`?" if one of n names is near to word, else "".

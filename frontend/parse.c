@@ -97,11 +97,81 @@ static Decl *read_const(Parser *p)
     return d;
 }
 
+/* import "file.nnd" after its keyword */
+static Decl *read_import(Parser *p)
+{
+    Decl *d = arena_new(p->mem, Decl);
+    Token t = lex_peek(p->lx, 0);
+
+    d->kind = DECL_IMPORT;
+    d->loc = t.loc;
+    d->name = t.text;
+    if (t.kind != TOK_STRING || !*t.text) {
+        parse_unexpected(p, "a file's name in quotes");
+        return NULL;
+    }
+    lex_next(p->lx);
+    return parse_end_statement(p) ? d : NULL;
+}
+
+static Decl *new_value(Parser *p, Ast *a)
+{
+    Decl *d = arena_new(p->mem, Decl);
+
+    d->kind = DECL_VALUE;
+    d->loc = a->loc;
+    d->name = a->name ? a->name : "";
+    d->body = a;
+    return d;
+}
+
+/* show value, value: each a declaration of its own */
+static Decl *read_show(Parser *p)
+{
+    Decl *first = NULL, **last = &first;
+
+    do {
+        Ast *a = parse_new(p, AST_SHOW, NULL, lex_peek(p->lx, 0).loc);
+
+        if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)))
+            return NULL;
+        *last = new_value(p, a);
+        last = &(*last)->next;
+    } while (lex_take(p->lx, ","));
+    return parse_end_statement(p) ? first : NULL;
+}
+
+/* name = value, or name: type = value, which may be random */
+static Decl *read_binding(Parser *p)
+{
+    Token name = lex_next(p->lx);
+    Ast *a = parse_new(p, AST_ASSIGN, name.text, name.loc);
+
+    if (lex_take(p->lx, ":")) {
+        a->kind = AST_STATE;
+        if (!parse_type(p, &a->type))
+            return NULL;
+    }
+    if (!parse_expect(p, "=", a->kind == AST_STATE ? "`= value`" : "`=`") || !parse_value(p, a))
+        return NULL;
+    return new_value(p, a);
+}
+
+static bool at_binding(Parser *p)
+{
+    Token u = lex_peek(p->lx, 1);
+
+    return lex_peek(p->lx, 0).kind == TOK_NAME && u.kind == TOK_PUNCT && (!strcmp(u.text, "=") || !strcmp(u.text, ":"));
+}
+
 static Decl *read_decl(Parser *p)
 {
-    static const char *const words[] = { "const", "data", "model", "fn", "optimizer", "train" };
+    static const char *const words[] = { "const", "data", "model", "fn", "optimizer", "gradients", "train", "import", "show" };
     Token t = lex_peek(p->lx, 0);
     const char *near;
+
+    if (at_binding(p))
+        return read_binding(p);
 
     if (lex_take(p->lx, "const"))
         return read_const(p);
@@ -113,15 +183,19 @@ static Decl *read_decl(Parser *p)
         return read_fn(p, DECL_FN, "function");
     if (lex_take(p->lx, "optimizer"))
         return read_fn(p, DECL_OPTIMIZER, "optimizer");
+    if (lex_take(p->lx, "gradients"))
+        return read_fn(p, DECL_GRADIENTS, "gradient function");
     if (lex_take(p->lx, "train"))
         return read_train(p);
+    if (lex_take(p->lx, "import"))
+        return read_import(p);
+    if (lex_take(p->lx, "show"))
+        return read_show(p);
     near = t.kind == TOK_NAME ? diag_near(t.text, words, sizeof words / sizeof *words) : NULL;
-    if (t.kind == TOK_NAME && (!strcmp(t.text, "import") || !strcmp(t.text, "gradients") || !strcmp(t.text, "show")))
-        diag_error(p->d, t.loc, "`%s` is not supported yet", t.text);
-    else if (near)
+    if (near)
         diag_error(p->d, t.loc, "unknown declaration `%s`; did you mean `%s`?", t.text, near);
     else
-        parse_unexpected(p, "const, data, model, fn, optimizer or train");
+        parse_unexpected(p, "const, data, model, fn, optimizer, gradients, train, import, show or a value's name");
     lex_next(p->lx);      /* so that whatever it is, the reader gets on */
     return NULL;
 }
@@ -158,8 +232,8 @@ Decl *ast_parse(Arena *mem, Diag *d, int source)
 
         p.unclosed = false;
         if ((one = read_decl(&p))) {
-            *last = one;
-            last = &one->next;
+            for (*last = one; *last; last = &(*last)->next)
+                ;
         } else {
             parse_skip_line(&p);
         }

@@ -27,6 +27,10 @@ bool parse_begins_decl(Parser *p);
 bool parse_begins_statement(Parser *p);
 void parse_skip_to_decl(Parser *p);        /* to what looks like a declaration, known or misspelt */
 
+/* An expression, and the end of its statement. */
+bool parse_value(Parser *p, Ast *a);
+Ast *parse_new(Parser *p, AstKind kind, const char *name, Loc loc);
+
 /* The statements between braces (parse_block.c); settings: of a data or train block, where `name: value` may stand. */
 Ast *parse_block(Parser *p, bool settings);
 

@@ -5,7 +5,7 @@
 
 /* ---- statements ---- */
 
-static Ast *new_ast(Parser *p, AstKind kind, const char *name, Loc loc)
+Ast *parse_new(Parser *p, AstKind kind, const char *name, Loc loc)
 {
     Ast *a = arena_new(p->mem, Ast);
 
@@ -15,7 +15,7 @@ static Ast *new_ast(Parser *p, AstKind kind, const char *name, Loc loc)
     return a;
 }
 
-static bool read_value(Parser *p, Ast *a)
+bool parse_value(Parser *p, Ast *a)
 {
     return (a->value = expr_parse(p->lx, p->mem, p->d, false)) && parse_end_statement(p);
 }
@@ -23,7 +23,7 @@ static bool read_value(Parser *p, Ast *a)
 /* `param name: type = value` after its keyword; a state may be declared likewise. */
 static Ast *read_slot(Parser *p, AstKind kind)
 {
-    Ast *a = new_ast(p, kind, NULL, (Loc){ 0 });
+    Ast *a = parse_new(p, kind, NULL, (Loc){ 0 });
 
     if (!parse_name(p, "a name", &a->name, &a->loc) || !parse_expect(p, ":", "`: type` after the name") || !parse_type(p, &a->type))
         return NULL;
@@ -31,12 +31,12 @@ static Ast *read_slot(Parser *p, AstKind kind)
         parse_unexpected(p, "`= initial value`");
         return NULL;
     }
-    return read_value(p, a) ? a : NULL;
+    return parse_value(p, a) ? a : NULL;
 }
 
 static Ast *read_for(Parser *p)
 {
-    Ast *a = new_ast(p, AST_FOR, NULL, (Loc){ 0 });
+    Ast *a = parse_new(p, AST_FOR, NULL, (Loc){ 0 });
 
     if (!parse_name(p, "the loop's variable", &a->name, &a->loc) || !parse_expect(p, "in", "`in`")
         || !(a->value = expr_parse(p->lx, p->mem, p->d, false)) || !parse_expect(p, "..", "`..` and the limit")
@@ -60,7 +60,7 @@ static bool enter(Parser *p, Loc at)
 
 static Ast *read_if(Parser *p, Loc loc)
 {
-    Ast *a = new_ast(p, AST_IF, "if", loc);
+    Ast *a = parse_new(p, AST_IF, "if", loc);
 
     if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)))
         return NULL;
@@ -82,7 +82,7 @@ static Ast *read_if(Parser *p, Loc loc)
 static Ast *read_setting(Parser *p)
 {
     Token name = lex_next(p->lx);
-    Ast *a = new_ast(p, AST_SETTING, name.text, name.loc);
+    Ast *a = parse_new(p, AST_SETTING, name.text, name.loc);
     Expr *list = arena_new(p->mem, Expr);
     int cap = 0;
 
@@ -104,8 +104,8 @@ static Ast *read_setting(Parser *p)
 
 static Ast *read_equation(Parser *p, bool settings)
 {
-    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric" };
-    static const char *const later[] = { "import", "freeze", "require", "show", "scan", "then" };
+    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric", "freeze" };
+    static const char *const later[] = { "scan", "then" }, *const outside[] = { "show", "import" };
     Token name = lex_peek(p->lx, 0), second = lex_peek(p->lx, 1);
     AstKind kind = AST_ASSIGN;
 
@@ -113,12 +113,14 @@ static Ast *read_equation(Parser *p, bool settings)
         parse_unexpected(p, "a statement");
         return NULL;
     }
-    bool is_later = second.kind == TOK_NAME || second.kind == TOK_STRING
-                    || (settings && !strcmp(name.text, "require") && !strcmp(second.text, ":"));
-
-    for (size_t i = 0; i < sizeof later / sizeof *later && is_later; i++)
+    for (size_t i = 0; i < sizeof later / sizeof *later && second.kind == TOK_NAME; i++)
         if (!strcmp(name.text, later[i])) {
             diag_error(p->d, name.loc, "`%s` is not supported yet", name.text);
+            return NULL;
+        }
+    for (size_t i = 0; i < sizeof outside / sizeof *outside && second.kind != TOK_PUNCT; i++)
+        if (!strcmp(name.text, outside[i])) {
+            diag_error(p->d, name.loc, "`%s` stands outside of blocks", name.text);
             return NULL;
         }
     if (second.kind == TOK_PUNCT && !strcmp(second.text, ":")) {
@@ -142,18 +144,50 @@ static Ast *read_equation(Parser *p, bool settings)
         return NULL;
     }
     lex_next(p->lx);
-    Ast *a = new_ast(p, kind, name.text, name.loc);
+    Ast *a = parse_new(p, kind, name.text, name.loc);
 
-    return read_value(p, a) ? a : NULL;
+    return parse_value(p, a) ? a : NULL;
 }
 
 static Ast *read_metric(Parser *p)
 {
-    Ast *a = new_ast(p, AST_METRIC, NULL, (Loc){ 0 });
+    Ast *a = parse_new(p, AST_METRIC, NULL, (Loc){ 0 });
 
     if (!parse_name(p, "the metric's name", &a->name, &a->loc) || !parse_expect(p, "=", "`=` after the metric's name"))
         return NULL;
-    return read_value(p, a) ? a : NULL;
+    return parse_value(p, a) ? a : NULL;
+}
+
+/* fc1, blocks.0: names of labels or parameters, as a list. */
+static Expr *read_names(Parser *p)
+{
+    Expr *list = arena_new(p->mem, Expr);
+    int cap = 0;
+
+    list->kind = EXPR_LIST;
+    list->name = "list";
+    do {
+        Expr *e = expr_parse(p->lx, p->mem, p->d, false);
+
+        if (e && e->kind != EXPR_NAME)
+            diag_error(p->d, e->loc, "wants the name of a label or a parameter, such as fc1 or fc1.weight");
+        if (!e || e->kind != EXPR_NAME)
+            return NULL;
+        arena_push(p->mem, list->arg, list->narg, cap);
+        list->arg[list->narg++] = e;
+    } while (lex_take(p->lx, ","));
+    list->loc = list->name_loc = loc_span(list->arg[0]->loc, list->arg[list->narg - 1]->loc);
+    return list;
+}
+
+/* minimize value [over names], after its keyword */
+static Ast *read_minimize(Parser *p, Token word)
+{
+    Ast *a = parse_new(p, AST_MINIMIZE, word.text, word.loc);
+
+    if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)) || (lex_take(p->lx, "over") && !(a->limit = read_names(p))))
+        return NULL;
+    return parse_end_statement(p) ? a : NULL;
 }
 
 /* A word is a keyword only where a statement of that kind can follow, so names may be spelt like it. */
@@ -173,16 +207,13 @@ static Ast *read_statement(Parser *p, bool settings)
         return read_for(p);
     if (word && lex_take(p->lx, "if"))
         return read_if(p, t.loc);
-    if (word && (lex_is(p->lx, "return") || lex_is(p->lx, "minimize"))) {
-        a = new_ast(p, lex_is(p->lx, "return") ? AST_RETURN : AST_MINIMIZE, t.text, t.loc);
-        lex_next(p->lx);
-        if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)))
-            return NULL;
-        if (a->kind == AST_MINIMIZE && lex_is(p->lx, "over")) {
-            diag_error(p->d, lex_peek(p->lx, 0).loc, "`minimize ... over` is not supported yet");
-            return NULL;
-        }
-        return parse_end_statement(p) ? a : NULL;
+    if (word && lex_take(p->lx, "return"))
+        return parse_value(p, a = parse_new(p, AST_RETURN, t.text, t.loc)) ? a : NULL;
+    if (word && lex_take(p->lx, "minimize"))
+        return read_minimize(p, t);
+    if (word && lex_take(p->lx, "freeze")) {
+        a = parse_new(p, AST_FREEZE, t.text, t.loc);
+        return (a->value = read_names(p)) && parse_end_statement(p) ? a : NULL;
     }
     return read_equation(p, settings);
 }

@@ -48,7 +48,8 @@ void parse_skip_newlines(Parser *p)
 static bool at_decl_word(Parser *p)
 {
     return lex_is(p->lx, "const") || lex_is(p->lx, "data") || lex_is(p->lx, "model") || lex_is(p->lx, "fn")
-           || lex_is(p->lx, "optimizer") || lex_is(p->lx, "train");
+           || lex_is(p->lx, "optimizer") || lex_is(p->lx, "gradients") || lex_is(p->lx, "train")
+           || (lex_is(p->lx, "show") && lex_peek(p->lx, 0).loc.col == 1);
 }
 
 /* A declaration at the start of a line, wherever the text before it stopped. */
@@ -56,7 +57,7 @@ bool parse_begins_decl(Parser *p)
 {
     Token t = lex_peek(p->lx, 0), u = lex_peek(p->lx, 1);
 
-    return at_decl_word(p) && t.first && u.kind == TOK_NAME && !u.first;
+    return t.first && !u.first && ((at_decl_word(p) && u.kind == TOK_NAME) || (lex_is(p->lx, "import") && u.kind == TOK_STRING));
 }
 
 /* The same for a statement, behind a bracket that was never closed. */
@@ -101,7 +102,8 @@ void parse_skip_to_decl(Parser *p)
         Token t = lex_peek(p->lx, 0), u = lex_peek(p->lx, 1);
 
         if (t.kind == TOK_NAME && t.first && t.loc.col == 1 && !u.first
-            && (u.kind == TOK_NAME || u.kind == TOK_STRING || at_decl_word(p)))
+            && (u.kind == TOK_NAME || u.kind == TOK_STRING || at_decl_word(p)
+                || (u.kind == TOK_PUNCT && (!strcmp(u.text, "=") || !strcmp(u.text, ":")))))
             break;
         lex_next(p->lx);
     }

@@ -84,6 +84,7 @@ typedef struct TrainInfo {
     bool     present;
     int64_t  epochs, batch;
     uint64_t seed;
+    int64_t  require_bytes;       /* state and scratch together at most; 0: no matter */
     Expect  *expect; int nexpect;
 } TrainInfo;
 
@@ -98,6 +99,7 @@ struct Module {
     Graph     *update;
     Plan     **plan;                        /* after lower: plan[i] of graph[i] */
     TrainInfo  train;
+    const char **label; int nlabel, clabel; /* names of the classes */
     /* Dimensions whose size is the caller's choice: while the frontend checks a model it gives the batch a
      * size that nothing else has, and messages print the name where they meet it.  NULL: print numbers. */
     const char *dim_name; int64_t dim_probe;
@@ -153,6 +155,10 @@ Ref    graph_clone_node(Graph *to, const Node *nd, const Ref *arg);       /* the
 /* The same without the copying of writes: map[id] is each node's copy; for joining two graphs. */
 void   graph_copy_into(Graph *to, const Graph *from, Ref *map, const bool *want, GraphMake *make, void *ctx);
 void   graph_reach(const Graph *g, Ref r, bool *want);                    /* marks r and all it depends on */
+
+/* Floating-point operations (ir/flops.c): a node's, and those of all that a graph's writes and losses reach. */
+double      node_flops(const Graph *g, const Node *nd);
+double      graph_flops(const Graph *g);
 
 /* text (ir/graph_text.c) - see ir/README.md for the form.  Reading back gives the same module node by node. */
 void    graph_print(FILE *f, const Graph *g);

@@ -213,7 +213,10 @@ static void print_train(FILE *f, const Module *m)
     const TrainInfo         *t = &m->train;
 
     /* a seed is 64 bits, a number of the text a signed integer */
-    fprintf(f, "train epochs %" PRId64 " batch %" PRId64 " seed %" PRId64 "\n", t->epochs, t->batch, (int64_t)t->seed);
+    fprintf(f, "train epochs %" PRId64 " batch %" PRId64 " seed %" PRId64, t->epochs, t->batch, (int64_t)t->seed);
+    if (t->require_bytes)
+        fprintf(f, " memory %" PRId64, t->require_bytes);
+    fputc('\n', f);
     for (int i = 0; i < t->nexpect; i++) {
         const Expect *e = &t->expect[i];
 
@@ -240,6 +243,11 @@ static void print_head(FILE *f, const Module *m)
     }
     for (int i = 0; i < m->nslot; i++)
         print_slot(f, &m->slot[i]);
+    for (int i = 0; i < m->nlabel; i++) {
+        fputs("label ", f);
+        text_string(f, m->label[i]);
+        fputc('\n', f);
+    }
     if (m->train.present)
         print_train(f, m);
 }

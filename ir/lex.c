@@ -76,6 +76,35 @@ static Token lex_name(Lexer *lx)
     return t;
 }
 
+/* Bytes may be counted in larger units: 64MiB is a whole number.  Its factor, 1 if no unit follows. */
+static int64_t lex_unit(Lexer *lx)
+{
+    static const struct { const char *name; int64_t bytes; } unit[] = {
+        { "KiB", 1 << 10 }, { "MiB", 1 << 20 }, { "GiB", 1 << 30 }, { "kB", 1000 }, { "MB", 1000000 }, { "GB", 1000000000 },
+    };
+
+    for (size_t i = 0; i < sizeof unit / sizeof *unit; i++) {
+        int n = (int)strlen(unit[i].name);
+
+        if (lx->end - lx->p >= n && !strncmp(lx->p, unit[i].name, (size_t)n) && !is_word(at(lx, n))) {
+            lx->p += n;
+            return unit[i].bytes;
+        }
+    }
+    return 1;
+}
+
+static void scale_number(Lexer *lx, Token *t, const char *from)
+{
+    int64_t bytes = lex_unit(lx);
+
+    if (bytes == 1)
+        return;
+    t->text = arena_strndup(lx->mem, from, (size_t)(lx->p - from));
+    t->number *= (double)bytes;
+    t->is_int = t->is_int && !__builtin_mul_overflow(t->integer, bytes, &t->integer);
+}
+
 /* Digits, and unless they are part of a dotted name a fraction and an exponent; `1..4` is no fraction. */
 static Token lex_number(Lexer *lx)
 {
@@ -104,6 +133,8 @@ static Token lex_number(Lexer *lx)
         errno = 0;
         t.integer = strtoll(t.text, NULL, 10);
         t.is_int = errno == 0;
+        if (!lx->after_name_dot)
+            scale_number(lx, &t, from);
     }
     t.loc = loc_here(lx, from);
     if (is_word(at(lx, 0)) && !lx->after_name_dot) {

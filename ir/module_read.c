@@ -39,6 +39,18 @@ static bool read_file(TextReader *r)
     return read_line_end(r);
 }
 
+static bool read_label(TextReader *r)
+{
+    Module     *m = r->m;
+    const char *name;
+
+    if (!read_string(r, "a class's name", &name))
+        return false;
+    arena_push(&m->mem, m->label, m->nlabel, m->clabel);
+    m->label[m->nlabel++] = name;
+    return read_line_end(r);
+}
+
 /* slots */
 
 static bool read_kind(TextReader *r, SlotKind *kind)
@@ -107,6 +119,8 @@ static bool read_train(TextReader *r)
     if (!read_punct(r, "epochs") || !read_int(r, "a number of epochs", 0, INT64_MAX, &t->epochs) ||
         !read_punct(r, "batch") || !read_int(r, "a batch", 0, INT32_MAX, &t->batch) || !read_punct(r, "seed") ||
         !read_int(r, "a seed", INT64_MIN, INT64_MAX, &seed))
+        return false;
+    if (lex_take(r->lx, "memory") && !read_int(r, "a number of bytes", 1, INT64_MAX, &t->require_bytes))
         return false;
     t->seed = (uint64_t)seed;
     t->present = true;
@@ -198,18 +212,18 @@ static bool read_item(TextReader *r)
     static const struct { const char *word; bool (*read)(TextReader *); } item[] = {
         { "module", read_module_name }, { "float64", read_float64 }, { "file", read_file },
         { "slot", read_slot_line },     { "train", read_train },     { "expect", read_expect },
-        { "graph", read_graph },        { "plan", read_plan },
+        { "graph", read_graph },        { "plan", read_plan },       { "label", read_label },
     };
     const int nitem = (int)(sizeof item / sizeof *item);
     Token     word;
 
-    if (!read_word(r, "module, float64, file, slot, train, expect, graph or plan", &word))
+    if (!read_word(r, "module, float64, file, slot, label, train, expect, graph or plan", &word))
         return false;
     for (int i = 0; i < nitem; i++) {
         if (!strcmp(word.text, item[i].word))
             return item[i].read(r);
     }
-    return read_error(r, word.loc, "wants module, float64, file, slot, train, expect, graph or plan, found `%s`",
+    return read_error(r, word.loc, "wants module, float64, file, slot, label, train, expect, graph or plan, found `%s`",
                       word.text);
 }
 

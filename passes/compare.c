@@ -89,27 +89,6 @@ static void *block(Arena *mem, int64_t nbytes)
     return (void *)((p + 63) / 64 * 64);
 }
 
-static double graph_flops(const Graph *g)
-{
-    double n = 0;
-
-    for (int id = 1; id < g->nnode; id++) {
-        const Node *nd = &g->node[id];
-        double      size = (double)ty_count(&nd->type);
-
-        if (nd->op == OP_dot) {
-            DotAxes d = attr_dot(&nd->attr);
-
-            for (int i = 0; i < d.nc; i++)
-                size *= 2 * (double)g->node[nd->arg[0].id].type.dim[d.ac[i]];
-        } else if (op_info[nd->op].cls == CLASS_REDUCE) {
-            size = (double)ty_count(&g->node[nd->arg[0].id].type);
-        }
-        n += size;
-    }
-    return n;
-}
-
 static void place_slot(Module *m, const Graph *g, int slot, Arena *mem, CompareData *d)
 {
     const Slot *s = &m->slot[slot];

@@ -9,8 +9,13 @@
 #include <string.h>
 #include <time.h>
 
+/* The column `without`. */
+#define WITHOUT_needed     false, NULL
+#define WITHOUT_nothing    true, NULL
+#define WITHOUT_fuse_apart true, fuse_apart
+
 const PassInfo pass_info[NPASS] = {
-#define PASS(name, level, doc) { #name, name, LEVEL_##level, doc },
+#define PASS(name, level, without, doc) { #name, name, LEVEL_##level, WITHOUT_##without, doc },
 #include "passes/passes.def"
 #undef PASS
 };
@@ -24,6 +29,31 @@ bool pass_parse(const char *name, Pass *p)
         }
     }
     return false;
+}
+
+static const char *skippable(Arena *mem)
+{
+    const char *names = "";
+
+    for (int i = 0; i < NPASS; i++)
+        if (pass_info[i].can_skip)
+            names = arena_printf(mem, "%s%s%s", names, *names ? ", " : "", pass_info[i].name);
+    return names;
+}
+
+const char *pass_parse_skip(const char *list, bool skip[NPASS], Arena *mem)
+{
+    char *rest = arena_strdup(mem, list ? list : ""), *save = NULL;
+    Pass  p;
+
+    for (char *name = strtok_r(rest, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+        if (!pass_parse(name, &p))
+            return arena_printf(mem, "unknown pass `%s`", name);
+        if (!pass_info[p].can_skip)
+            return arena_printf(mem, "%s can't be left out, only %s can", name, skippable(mem));
+        skip[p] = true;
+    }
+    return NULL;
 }
 
 /* The clock that no one can set: a pass never takes negative time. */
@@ -51,11 +81,18 @@ static const char *verify_module(Module *m, Pass p)
 const char *pipeline_run(Module *m, const Pipeline *p)
 {
     for (int i = 0; i < NPASS; i++) {
-        if ((p->only && !p->only[i]) || (p->skip && p->skip[i]))
+        bool    skip = p->skip && p->skip[i];
+        PassFn *run = skip ? pass_info[i].without : pass_info[i].run;
+
+        if (p->only && !p->only[i])
+            continue;
+        if (skip && !pass_info[i].can_skip)
+            return arena_printf(&m->mem, "%s can't be left out", pass_info[i].name);
+        if (!run)
             continue;
 
         double start = now_ms();
-        pass_info[i].run(m, &p->options);
+        run(m, &p->options);
         double elapsed_ms = now_ms() - start;
 
         const char *why = verify_module(m, (Pass)i);

@@ -14,23 +14,34 @@ typedef struct PassOptions {
 typedef void PassFn(Module *m, const PassOptions *o);
 
 /* The passes themselves, each in the file of its name: specialise, autodiff, ... */
-#define PASS(name, level, doc) PassFn name;
+#define PASS(name, level, without, doc) PassFn name;
 #include "passes/passes.def"
 #undef PASS
+PassFn fuse_apart;                       /* a kernel for every node, in the place of fuse */
 
 /* What a pass leaves behind: graphs, or plans as well. */
 typedef enum PassLevel { LEVEL_GRAPH, LEVEL_PLAN } PassLevel;
 
 typedef enum Pass {
-#define PASS(name, level, doc) PASS_##name,
+#define PASS(name, level, without, doc) PASS_##name,
 #include "passes/passes.def"
 #undef PASS
     NPASS
 } Pass;
 
-typedef struct PassInfo { const char *name; PassFn *run; PassLevel level; const char *doc; } PassInfo;
+typedef struct PassInfo {
+    const char *name;
+    PassFn     *run;
+    PassLevel   level;
+    bool        can_skip;
+    PassFn     *without;                 /* runs in its place when it is skipped; NULL: nothing does */
+    const char *doc;
+} PassInfo;
 extern const PassInfo pass_info[NPASS];
 bool pass_parse(const char *name, Pass *p);
+/* pass_parse_skip - "fuse,schedule" (what --skip is given; NULL or "": none) to marks by Pass.
+ * Returns NULL, or one sentence, in mem: unknown `fsue`, or a pass that can't be left out and those that can. */
+const char *pass_parse_skip(const char *list, bool skip[NPASS], Arena *mem);
 
 /* The pipeline: every pass in order, verified after each.
  *
@@ -41,7 +52,7 @@ bool pass_parse(const char *name, Pass *p);
 typedef struct Pipeline {
     PassOptions  options;
     const bool  *only;
-    const bool  *skip;                   /* passes left out (simplify is the only one that can be) */
+    const bool  *skip;                   /* passes left out, of those that can be: another may run instead; NULL: none */
     const char *(*after)(void *ctx, Module *m, Pass p, double elapsed_ms);
     void        *ctx;
 } Pipeline;

@@ -17,9 +17,10 @@
 #include <assert.h>
 #include <math.h>
 
-enum { MAX_ROWS = 14, MAX_COLUMNS = 8, FMA_LATENCY = 4 };
+enum { MAX_ROWS = 14, MAX_COLUMNS = 8, FMA_LATENCY = 4, THREADS = 4 };
 
 static const double REMAINDER_COST = .03;
+static const double RAGGED_COST = .06;      /* of pieces of an outer loop that are missing to share it evenly */
 
 typedef struct Tile {
     Nest   *nest;
@@ -109,6 +110,12 @@ static double tile_cost(const Tile *t, int m, int v, int regs)
     return (fma > FMA_LATENCY ? fma : FMA_LATENCY) + loads / 2;
 }
 
+/* How much longer the longest share of a loop is than an even one, on four threads; a short loop isn't worth sharing. */
+static double ragged(int64_t extent)
+{
+    return extent <= THREADS ? 0 : (double)((extent + THREADS - 1) / THREADS * THREADS - extent) / (double)extent;
+}
+
 static double split_cost(const Tile *t, int64_t rows, int64_t columns, int m, int v, int regs)
 {
     double full = tile_cost(t, m, v, regs), cost = (double)(rows / m) * (double)(columns / v) * full;
@@ -121,7 +128,7 @@ static double split_cost(const Tile *t, int64_t rows, int64_t columns, int m, in
     if (mr && vr)
         cost += tile_cost(t, mr, vr, regs);
     /* a remainder is code written out once more: sizes that divide are worth a little */
-    return cost * (1 + REMAINDER_COST * ((mr > 0) + (vr > 0)));
+    return cost * (1 + REMAINDER_COST * ((mr > 0) + (vr > 0)) + RAGGED_COST * ragged(columns / v > 1 ? columns / v : rows / m));
 }
 
 static void choose_size(Tile *t)

@@ -25,6 +25,20 @@ typedef struct NndEntry NndEntry;
 typedef struct NndCall NndCall;
 typedef struct NndStep NndStep;
 
+/* What a function returns: 0, or why it failed. */
+enum {
+    NND_OK,
+    NND_E_FILE,        /* can't be read or written: the system's reason */
+    NND_E_FORMAT,      /* not what it should be: wanted and found */
+    NND_E_DATA,        /* well-formed, but doesn't fit the model or another file */
+    NND_E_ARG,         /* the caller asked for what can't be done */
+    NND_E_MEMORY,
+    NND_E_DIVERGED,    /* a loss is nan or infinite */
+    NND_E_STOPPED,     /* the caller's flag was raised */
+    NND_E_DEVICE,
+    NND_E_EXPECT       /* ran well, but what the model's text expects does not hold */
+};
+
 /* A kernel works on iterations first..last-1 of its outermost parallel loop. */
 typedef void NndKernel(const NndStep *s, int64_t first, int64_t last);
 
@@ -67,7 +81,6 @@ typedef struct NndExpect {           /* expect: test.accuracy >= 0.78 */
 
 /* What a training executable needs beside code. */
 typedef struct NndTrain {
-    const char        *model;        /* the model's name */
     const char *const *metric;       /* "loss", then the metrics in the order of the text */
     int                nmetric;      /* including loss */
     const NndScalar   *scalar;
@@ -75,8 +88,8 @@ typedef struct NndTrain {
     const NndExpect   *expect;
     int                nexpect;
     int64_t            epochs, batch;
+    int64_t            require_bytes;    /* state and scratch together at most; 0: no matter */
     uint64_t           seed;
-    const char        *text;         /* the model file's text */
 } NndTrain;
 
 /* One compiled graph at one batch size. */
@@ -90,7 +103,11 @@ struct NndEntry {
 
 struct NndImage {
     uint32_t        abi;             /* NND_ABI */
+    uint32_t        float64;         /* the model's f32 computes as f64 */
+    const char     *model;           /* its name */
+    const char     *text;            /* the model file's text */
     int64_t         state_bytes;
+    const void     *weights;         /* what the state begins with, state_bytes of it; NULL: run init */
     const NndVar   *var;
     int             nvar;
     const NndField *field;           /* of the data block, in order */
@@ -99,6 +116,8 @@ struct NndImage {
     int             ninput;
     const NndField *output;          /* of infer */
     int             noutput;
+    const char *const *label;        /* names of the classes, of the data block; NULL: it gives none */
+    int             nlabel;
     const NndEntry *entry;
     int             nentry;
     const NndTrain *train;           /* NULL if the file has no train block */

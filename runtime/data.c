@@ -218,6 +218,27 @@ static int open_split(Loader *l, int split)
     return rc;
 }
 
+int nnd_data_rows(const NndField *field, int nfield, const char *dir, const char *model_dir, int64_t nrow[NND_NSPLIT],
+                  NndError *err)
+{
+    NndError own;
+    NndData d = { .nfield = nfield };
+    Loader l = { .d = &d, .field = field, .dir = dir, .model_dir = model_dir, .err = err ? err : &own };
+    char path[PATH];
+    int rc;
+
+    for (int split = 0; split < NND_NSPLIT; split++) {
+        nrow[split] = 0;
+        if (!nfield || !field[0].file[split])
+            continue;
+        if ((rc = find_file(&l, field[0].file[split], path)))
+            return rc;
+        if ((nrow[split] = nnd_idx_rows(path, &field[0], l.err)) < 0)
+            return l.err->code;
+    }
+    return 0;
+}
+
 int nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
                   NndError *err)
 {

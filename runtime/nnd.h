@@ -8,20 +8,13 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "runtime/abi.h"
 
-enum {
-    NND_OK,
-    NND_E_FILE,        /* can't be read or written: the system's reason */
-    NND_E_FORMAT,      /* not what it should be: wanted and found */
-    NND_E_DATA,        /* well-formed, but doesn't fit the model or another file */
-    NND_E_ARG,         /* the caller asked for what can't be done */
-    NND_E_MEMORY,
-    NND_E_DIVERGED,    /* a loss is nan or infinite */
-    NND_E_STOPPED,     /* the caller's flag was raised */
-    NND_E_DEVICE
-};
+/* nnd_exit_status - what a program tells the shell of a code: 0 well, 2 asked for what can't be done, 3 files and
+ * data, 4 missed what is expected, 5 diverged, 6 device or memory, 130 stopped. */
+int nnd_exit_status(int code);
 
 typedef struct NndError { int code; char text[1024]; } NndError;
 
@@ -36,7 +29,11 @@ const char *nnd_dtype_name(NndDtype d);
 int64_t nnd_mul(int64_t a, int64_t b);
 
 /* rows of elements as a file has them; free with nnd_array_free */
-typedef struct NndArray { uint8_t dtype, rank; int64_t dim[NND_RANK + 1]; int64_t nbytes; void *data; } NndArray;
+typedef struct NndArray {
+    uint8_t dtype, rank;
+    int64_t dim[NND_RANK + 1], nbytes;
+    void   *data, *base;     /* base: the allocation that data lies in; NULL: data itself */
+} NndArray;
 void nnd_array_free(NndArray *a);
 
 /* nnd_idx_read - read an IDX file, plain or .gz, whole.
@@ -52,6 +49,29 @@ void nnd_array_free(NndArray *a);
  * Y. LeCun, C. Cortes, "The MNIST database", file format section.
  */
 int nnd_idx_read(const char *path, const NndField *want, NndArray *out, NndError *err);
+
+/* nnd_npy_read - read a NumPy .npy file (format 1.0 to 3.0), whole.
+ *
+ * out  on success: dtype (f4, f8, i4, i8, u1, b1, little-endian, in C order; others are refused), rank 0..NND_RANK+1,
+ *      elements row-major; free with nnd_array_free
+ *
+ * The header's sizes are checked against the file's before anything is allocated.  Returns 0, NND_E_FILE,
+ * NND_E_FORMAT or NND_E_MEMORY.  NumPy enhancement proposal 1, "A simple file format for NumPy arrays". */
+int nnd_npy_read(const char *path, NndArray *out, NndError *err);
+/* nnd_npy_write - rank axes of dim, elements row-major; the file is whole or not there (nnd_out_open). */
+int nnd_npy_write(const char *path, NndDtype d, int rank, const int64_t *dim, const void *data, NndError *err);
+
+/* A file that comes to be whole or not at all: written beside its place, synced, renamed over it. */
+typedef struct NndOut { FILE *f; char path[1024], beside[1040]; } NndOut;
+/* nnd_out_open - begins one; a path that is no plain file (/dev/full, a pipe) is written as it is.
+ * nnd_out_close - ends it; any failed write since the beginning is reported here and the old file kept.
+ * nnd_out_drop - gives it up; does nothing after nnd_out_close.  All NND_E_FILE, with path and the system's reason. */
+int  nnd_out_open(NndOut *o, const char *path, NndError *err);
+int  nnd_out_close(NndOut *o, NndError *err);
+void nnd_out_drop(NndOut *o);
+
+/* nnd_idx_rows - how many rows the file's header promises, after the checks of a header; -1 with err. */
+int64_t nnd_idx_rows(const char *path, const NndField *want, NndError *err);
 
 /* ---- data sets ---- */
 
@@ -79,6 +99,10 @@ typedef struct NndData {
 int  nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
                    NndError *err);
 void nnd_data_close(NndData *data);
+/* nnd_data_rows - the rows of each split as the first field's files promise, without reading them: what to compile
+ * can be known before, and while, the data are read.  Arguments and results as nnd_data_open. */
+int  nnd_data_rows(const NndField *field, int nfield, const char *dir, const char *model_dir, int64_t nrow[NND_NSPLIT],
+                   NndError *err);
 
 /* ---- what has to be compiled ---- */
 
@@ -122,12 +146,41 @@ typedef struct NndSession {
 /* nnd_entry_find - the entry of this kind at this batch, whatever the batch for init; NULL if it was not compiled. */
 const NndEntry *nnd_entry_find(const NndImage *im, NndEntryKind kind, int64_t batch);
 
-/* nnd_session_open - allocate all that a run needs; the image must outlive the session.
+/* nnd_session_open - allocate all that a run needs; the image must outlive the session.  The state is the image's
+ * weights if it has any, else zero: call nnd_session_init.
  * max_rows: of the longest split, 0 if only infer is called.  NND_E_ARG (image of another version), NND_E_MEMORY. */
 int  nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndError *err);
 void nnd_session_close(NndSession *s);
 /* nnd_session_init - fill params and states by the image's init entry and go back to step 0. */
 int  nnd_session_init(NndSession *s, uint64_t seed, NndError *err);
+
+/* ---- weights ---- */
+
+/* nnd_weights_save - the session's params and states as a safetensors file, row-major, in the order of the image;
+ * the optimizer's states stay out.  Whole or not at all (nnd_out_open).  NND_E_FILE, NND_E_MEMORY. */
+int  nnd_weights_save(const NndSession *s, const char *path, NndError *err);
+/* nnd_weights_load - fills the session's params and states from a safetensors file.
+ *
+ * Each param must be there exactly once with its shape; a state may be missing if all states are (it keeps its
+ * initial value), other names are an error that lists them.  F32 and F64 serve either float dtype, rounded; integers
+ * and bool want their own.  Nothing is changed unless all is well.  Refused: a header over 100 MB or longer than the
+ * file, names twice, offsets that overlap, leave gaps, run past the end or don't fit dtype and shape.
+ * NND_E_FILE, NND_E_FORMAT, NND_E_DATA (another model's weights), NND_E_MEMORY.
+ * The format: Hugging Face, "safetensors", README of the reference implementation. */
+int  nnd_weights_load(NndSession *s, const char *path, NndError *err);
+
+/* ---- threads ---- */
+
+/* nnd_pool_open - threads - 1 workers and the caller; NULL, with err, if they can't be had (NND_E_ARG, NND_E_MEMORY).
+ * nnd_pool_par - who runs parallel loops, for NndSession.par; NULL for a pool of one thread.
+ * One loop at a time: a pool belongs to one session. */
+typedef struct NndPool NndPool;
+enum { NND_MAX_THREADS = 256 };
+NndPool      *nnd_pool_open(int threads, NndError *err);
+const NndPar *nnd_pool_par(const NndPool *pool);
+void          nnd_pool_close(NndPool *pool);
+/* nnd_threads_here - processors that this process may use. */
+int           nnd_threads_here(void);
 
 /* Figures of an epoch: loss first, then metrics; means over the rows. */
 typedef struct NndEpoch {
@@ -143,10 +196,20 @@ typedef struct NndFit {
     int64_t       max_steps;           /* of the whole run; 0: no limit */
     uint64_t      seed;                /* as it is: 0 is a seed too; the model's is image->train->seed */
     const double *scalar;              /* NULL: the model's */
+    const NndArray *order;             /* i64 [epochs, n], checked by nnd_order_open: rows of each epoch; NULL: shuffled */
     void        (*on_epoch)(void *ctx, const NndEpoch *e);   /* after each epoch, a cut-off one too */
+    void        (*on_step)(void *ctx, int64_t step, const double *figure);   /* each batch's figures before its update */
     void         *ctx;
     volatile const int *stop;          /* raised by a signal handler; NULL: never */
 } NndFit;
+
+/* nnd_order_open - read the rows of each epoch from an .npy file, i64 [epochs, n]; free with nnd_array_free.
+ * Any of the nrow rows of the train split in any number: n may be smaller than it, and a row may come twice.  NND_E_FILE,
+ * NND_E_FORMAT, NND_E_DATA (other dtype or rank, a row that the split doesn't have), NND_E_MEMORY. */
+int nnd_order_open(NndArray *order, const char *path, int64_t nrow, NndError *err);
+/* nnd_rows_trained - the rows of an epoch and of the test split, of a data set with have rows: what nnd_entries_wanted
+ * asks for; order may be NULL. */
+void nnd_rows_trained(const int64_t have[NND_NSPLIT], const NndArray *order, int64_t nrow[NND_NSPLIT]);
 
 /* nnd_fit - epochs of shuffled batches, the short last one too, and the test split evaluated after each.
  *
@@ -161,7 +224,50 @@ int nnd_fit(NndSession *s, const NndData *data, const NndFit *fit, NndError *err
 /* nnd_evaluate - means of loss and metrics over a split's rows, in their order; with the model's scalars. */
 int nnd_evaluate(NndSession *s, const NndData *data, int split, double figure[NND_MAX_METRIC], NndError *err);
 
+/* nnd_infer - outputs of n rows by the session's infer entries, the largest batch first.
+ *
+ * input   ninput arrays of n rows, contiguous;  output  noutput of them, room for n rows each
+ * NND_E_ARG if no entries add up to n rows (one of batch 1 always does), or what the entry returned. */
+int nnd_infer(NndSession *s, int64_t n, const void *const *input, void *const *output, NndError *err);
+/* nnd_predict_files - the same from .npy files to .npy files: one for each input and output of the model, their paths
+ * joined by commas.  The files' rows are checked against the model's.  NND_E_FILE, NND_E_FORMAT, NND_E_DATA,
+ * NND_E_MEMORY, NND_E_ARG (other numbers of files). */
+int nnd_predict_files(NndSession *s, const char *input, const char *output, NndError *err);
+/* nnd_field_text - "u8[n, 28, 28]" of a field and the name of its rows' number, cut to size; returns text. */
+const char *nnd_field_text(char *text, size_t size, const NndField *f, const char *rows);
+
 /* nnd_expect_holds - does the figure meet what the model file expects? */
 bool nnd_expect_holds(const NndExpect *e, double figure);
+
+/* ---- a whole run (run.c): what the driver's train and compiled programs do ---- */
+
+/* What may be told beside the model's text; all zero is a run as described there, but for the seed. */
+typedef struct NndRunOptions {
+    const char *init;                  /* weights to begin with, instead of the init entry's */
+    const char *save;                  /* where the trained weights go */
+    const char *log, *log_steps;       /* CSV: figures of each epoch; the loss of each step */
+    int64_t     batch, epochs, steps;  /* 0: the model's; steps 0: no limit */
+    uint64_t    seed;
+    int         threads;               /* 0: all that this process may use */
+    bool        quiet;                 /* only the last epoch's line */
+    bool        judged;                /* the run is the one the text describes: a missed expect is an error */
+    volatile const int *stop;
+    FILE       *out, *talk;            /* figures; what else there is to say */
+    void      (*complain)(void *ctx, const NndError *err);      /* what went wrong, maybe several things */
+    void      (*first_step)(void *ctx);/* once, when the first steps are done; NULL: no one wants to know */
+    void      (*at_end)(void *ctx, const NndEpoch *epoch, int nepoch);  /* all epochs, after the weights are saved; NULL: not kept */
+    void       *ctx;
+} NndRunOptions;
+
+/* nnd_run_train - a session opened, initialised, trained, told about, judged and saved.
+ *
+ * order   of nnd_order_open, or NULL
+ * Weights are saved after a run that ended or was stopped, not after one that diverged.  A log that can't be written
+ * is complained about, and the run goes on.  Returns 0 or the code of the first thing that went wrong; all have
+ * been handed to complain. */
+int nnd_run_train(const NndImage *im, const NndData *data, const NndArray *order, const NndRunOptions *o);
+
+/* nnd_print_figures - " loss=0.1234 accuracy=0.987" */
+void nnd_print_figures(FILE *f, const NndTrain *t, const double *figure);
 
 #endif

@@ -45,12 +45,18 @@ int nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndErr
     for (int i = 0; i < im->nentry; i++)
         if (im->entry[i].scratch_bytes > scratch)
             scratch = im->entry[i].scratch_bytes;
+    if (im->train && im->train->require_bytes && im->state_bytes + scratch > im->train->require_bytes)
+        return nnd_fail(err, NND_E_EXPECT, "require: memory <= %lld bytes is missed: %lld of state and %lld of scratch are %lld",
+                        (long long)im->train->require_bytes, (long long)im->state_bytes, (long long)scratch,
+                        (long long)(im->state_bytes + scratch));
     if (!(s->state = segment(im->state_bytes, 1, err, "state")) || !(s->scratch = segment(scratch, 1, err, "scratch"))
         || !(s->row = segment(max_rows, sizeof *s->row, err, "row numbers"))
         || !(s->metric = segment(NND_CHUNK * nmetric, sizeof *s->metric, err, "figures"))) {
         nnd_session_close(s);
         return NND_E_MEMORY;
     }
+    if (im->weights)
+        memcpy(s->state, im->weights, (size_t)im->state_bytes);
     return 0;
 }
 

@@ -94,6 +94,8 @@ static int run_call(Run *r, const NndEntry *e, int64_t from, int64_t nbatch)
     for (int64_t i = 0; i < nbatch; i++) {
         const double *figure = s->metric + i * nmetric;
 
+        if (e->kind == NND_TRAIN && r->fit->on_step)
+            r->fit->on_step(r->fit->ctx, r->call.step + i, figure);
         if (e->kind == NND_TRAIN && !isfinite(figure[0]))
             return nnd_fail(r->err, NND_E_DIVERGED, "the loss became %s in step %lld",
                             isnan(figure[0]) ? "nan" : "infinite", (long long)(r->call.step + i));
@@ -187,15 +189,51 @@ int nnd_evaluate(NndSession *s, const NndData *data, int split, double figure[NN
 
 /* ---- epochs ---- */
 
-/* Everything that a run asks of session and image, before any of it is done. */
-static int check_fit(const NndSession *s, const NndData *data, int64_t batch, NndError *err)
+int nnd_order_open(NndArray *order, const char *path, int64_t nrow, NndError *err)
+{
+    const int64_t *row;
+    int64_t n;
+    int rc = nnd_npy_read(path, order, err);
+
+    if (rc)
+        return rc;
+    row = order->data;
+    if (order->dtype != NND_I64 || order->rank != 2 || order->dim[0] < 1 || order->dim[1] < 1)
+        rc = nnd_fail(err, NND_E_DATA, "%s: wanted row numbers i64[epochs, n], found %s with %d axes%s", path,
+                      nnd_dtype_name((NndDtype)order->dtype), order->rank, order->nbytes ? "" : " and no elements");
+    n = rc ? 0 : order->nbytes / (int64_t)sizeof *row;
+    for (int64_t i = 0; i < n && !rc; i++)
+        if (row[i] < 0 || row[i] >= nrow)
+            rc = nnd_fail(err, NND_E_DATA, "%s: wanted rows 0..%lld of the train split, found %lld in epoch %lld", path,
+                          (long long)nrow - 1, (long long)row[i], (long long)(i / order->dim[1] + 1));
+    if (rc)
+        nnd_array_free(order);
+    return rc;
+}
+
+void nnd_rows_trained(const int64_t have[NND_NSPLIT], const NndArray *order, int64_t nrow[NND_NSPLIT])
+{
+    for (int split = 0; split < NND_NSPLIT; split++)
+        nrow[split] = have[split];
+    if (order)
+        nrow[NND_SPLIT_TRAIN] = order->dim[1];
+}
+
+/* Everything that a run asks of session and image, before any of it is done; nrow gets the rows of an epoch. */
+static int check_fit(const NndSession *s, const NndData *data, const NndArray *order, int64_t batch, int64_t *nrow,
+                     NndError *err)
 {
     NndWant want[NND_MAX_WANT];
     int n, rc = check_split(s, data, NND_SPLIT_TRAIN, err);
 
+    nnd_rows_trained(data->nrow, order, nrow);
+    if (!rc && nrow[NND_SPLIT_TRAIN] > s->nrow)
+        rc = nnd_fail(err, NND_E_ARG, "the session has room for %lld rows, an epoch of the order has %lld", (long long)s->nrow,
+                      (long long)nrow[NND_SPLIT_TRAIN]);
+
     if (!rc && data->nrow[NND_SPLIT_TEST])
         rc = check_split(s, data, NND_SPLIT_TEST, err);
-    if (rc || (rc = nnd_entries_wanted(batch, data->nrow, want, &n, err)))
+    if (rc || (rc = nnd_entries_wanted(batch, nrow, want, &n, err)))
         return rc;
     for (int i = 0; i < n; i++)
         if (want[i].kind != NND_INIT && !nnd_entry_find(s->image, want[i].kind, want[i].batch))
@@ -215,10 +253,21 @@ static int train_epoch(Run *r, int64_t n, int64_t batch, int64_t done, int64_t l
     return rc;
 }
 
-/* One epoch, evaluated and told; `steps` is where the run ends. */
-static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_t batch, int64_t steps, NndError *err)
+static void epoch_rows(int32_t *row, int64_t n, const NndFit *f, int64_t epoch)
 {
-    int64_t n = data->nrow[NND_SPLIT_TRAIN], each = (n + batch - 1) / batch, before = s->step / each;
+    if (!f->order) {
+        nnd_shuffle(row, n, f->seed, epoch);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++)
+        row[i] = (int32_t)((const int64_t *)f->order->data)[(epoch - 1) * n + i];
+}
+
+/* One epoch, evaluated and told; `steps` is where the run ends. */
+static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_t n, int64_t batch, int64_t steps,
+                     NndError *err)
+{
+    int64_t each = (n + batch - 1) / batch, before = s->step / each;
     NndEpoch e = { .epoch = before + 1, .has_test = data->nrow[NND_SPLIT_TEST] > 0 };
     double begun = now();
     Run r;
@@ -227,7 +276,7 @@ static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_
     run_open(&r, s, data, NND_SPLIT_TRAIN, f, err);
     r.call.epoch = e.epoch;
     r.call.steps = steps;
-    nnd_shuffle(s->row, n, f->seed, e.epoch);
+    epoch_rows(s->row, n, f, e.epoch);
     if ((rc = train_epoch(&r, n, batch, s->step % each, steps - s->step)))
         return rc;
     e.seconds = now() - begun;
@@ -246,20 +295,24 @@ static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_
 int nnd_fit(NndSession *s, const NndData *data, const NndFit *f, NndError *err)
 {
     const NndTrain *t = s->image->train;
-    int64_t batch, epochs, steps;
+    int64_t batch, epochs, steps, nrow[NND_NSPLIT], n;
     int rc;
 
     batch = f->batch || !t ? f->batch : t->batch;
-    epochs = f->epochs || !t ? f->epochs : t->epochs;
-    if ((rc = check_fit(s, data, batch, err)))
+    epochs = f->epochs || !t ? f->epochs : f->order ? f->order->dim[0] : t->epochs;
+    if ((rc = check_fit(s, data, f->order, batch, nrow, err)))
         return rc;
-    steps = nnd_mul((data->nrow[NND_SPLIT_TRAIN] + batch - 1) / batch, epochs);
+    if (f->order && epochs > f->order->dim[0])
+        return nnd_fail(err, NND_E_ARG, "epochs: wanted %lld, the order has %lld", (long long)epochs,
+                        (long long)f->order->dim[0]);
+    n = nrow[NND_SPLIT_TRAIN];
+    steps = nnd_mul((n + batch - 1) / batch, epochs);
     if (steps < 0)
         return nnd_fail(err, NND_E_ARG, "epochs: %lld are more than can be counted", (long long)epochs);
     if (f->max_steps > 0)
         steps = least(steps, f->max_steps);
     while (!rc && s->step < steps)
-        rc = fit_epoch(s, data, f, batch, steps, err);
+        rc = fit_epoch(s, data, f, n, batch, steps, err);
     return rc;
 }
 

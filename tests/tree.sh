@@ -24,7 +24,8 @@ llvm_only_in_backends()
 top_level()
 {
     ls -A | grep -vxE 'build.*' | grep -vE '^\.' >"$work/top"
-    printf '%s\n' LICENSE README.md backends frontend ir meson.build models passes runtime start tests | diff - "$work/top"
+    printf '%s\n' LICENSE README.md backends frontend ir meson.build meson.options meson_options.txt models passes \
+        runtime start tests | diff - "$work/top"
 }
 
 door_signs()

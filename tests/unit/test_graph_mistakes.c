@@ -118,7 +118,7 @@ static void test_line_mistakes(void **state)
         { "train epochs 1 batch 1 seed x\n", "wants a seed, found `x`" },
         { "expect test @w >= 1 \"t\"\n", "@w is no metric" },
         { "expect test @loss ~ 1 \"t\"\n", "test.ir:10:" },
-        { "plot x\n", "wants module, float64, file, slot, train, expect, graph or plan, found `plot`" },
+        { "plot x\n", "wants module, float64, file, slot, label, train, expect, graph or plan, found `plot`" },
         { "graph eval 8 {\n%1 = read @x : f32[8, 784]\n", "wants `}`, found the end of the text" },
     };
 

@@ -1,4 +1,6 @@
-/* test_parity.c - the oracle, the walker and the cpu's code agree: every row of ops.def, and arbitrary small graphs.
+/* test_parity.c - the oracle, the walker and the cpu's code agree: every row of ops.def, and small graphs at random.
+ *
+ * Whole graphs come from tests/random, which has their tolerances; tests/random_graphs runs more of them.
  *
  * Tolerances, with u = 2^-24 for f32 and 2^-53 for f64:
  *   points but functions, movement, counting   none: each is one operation that IEEE 754 rounds, or none at all
@@ -16,9 +18,10 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "tests/random/random_graph.h"
 #include "tests/unit/parity.h"
 
-enum { SHAPES = 64, ULPS = 4, MOST = 1 << 14, GRAPHS = 64, ROUNDS = 5, MAX_NODES = 40 };
+enum { SHAPES = 64, ULPS = 4, MOST = 1 << 14, BLOCKS = 8 };
 
 /* The oracle and the walker hold integers as doubles: beyond 2^53 an i64 is only near. */
 static bool same(double x, double y)
@@ -254,152 +257,7 @@ static void test_edges(void **state)
         check_op(op, 8, true);
 }
 
-/* ---- arbitrary graphs ---- */
-
-typedef struct GraphCase { int out[4], nout; bool math; } GraphCase;
-
-static const Op some_op[] = { OP_add, OP_sub, OP_mul, OP_neg, OP_relu, OP_maximum, OP_minimum, OP_abs, OP_tanh,
-                              OP_sigmoid, OP_sum, OP_sum, OP_max, OP_dot, OP_dot, OP_expand, OP_reshape, OP_transpose };
-
-static Ref arb_node(Graph *g, Rng *r, GraphCase *c)
-{
-    const char *error = NULL;
-    Op          op = some_op[rng_below(r, (int)(sizeof some_op / sizeof *some_op))];
-    Ref         arg[2] = { { 1 + rng_below(r, g->nnode - 1) }, { 1 + rng_below(r, g->nnode - 1) } };
-    const Type *a = &graph_at(g, arg[0])->type, *b = &graph_at(g, arg[1])->type;
-    Attr        attr;
-    Ref         y;
-
-    if (op_info[op].cls != CLASS_POINT && !a->rank)
-        return (Ref){ 0 };
-    attr = arb_attr(r, &g->m->mem, op_info[op].attr, a, b);
-    if (op == OP_dot) {                               /* few elements only */
-        DotAxes d = attr_dot(&attr);
-
-        if (!d.nc && !d.nb && ty_count(a) * ty_count(b) > 4000)
-            return (Ref){ 0 };
-    }
-    y = graph_make(g, op, (Loc){ 0 }, op_info[op].narg, arg, attr, NULL, &error);
-    if (y.id && op_info[op].props & PROP_MATH)
-        c->math = true;
-    return y;
-}
-
-/* Writes some of the last nodes; a slot that was read and has the type is written in place. */
-static void add_writes(Module *m, Graph *g, Rng *r, GraphCase *c, const int *in, int nin)
-{
-    bool used[4] = { false };
-
-    for (int id = g->nnode - 1; id > 0 && c->nout < 4; id -= 1 + rng_below(r, 3)) {
-        const Type *t = &g->node[id].type;
-        int         slot = -1;
-
-        if (ty_count(t) > 4096)
-            continue;
-        for (int k = 0; k < nin && rng_below(r, 4); k++)
-            if (!used[k] && ty_equal(t, &m->slot[in[k]].type)) {
-                used[k] = true;
-                slot = in[k];
-                break;
-            }
-        if (slot < 0)
-            slot = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_state, *t, (Loc){ 0 });
-        c->out[c->nout++] = slot;
-        graph_write(g, (Loc){ 0 }, slot, (Ref){ id });
-    }
-}
-
-static void add_graph(Module *m, Rng *r, GraphCase *c, int number)
-{
-    Graph  *g = graph_new(m, ENTRY_TRAIN, number + 1);
-    int64_t size[3] = { arb_size(r), arb_size(r), arb_size(r) };
-    int     in[4], nin = 2 + rng_below(r, 3), nodes = 4 + rng_below(r, MAX_NODES - 8);
-
-    *c = (GraphCase){ 0 };
-    for (int k = 0; k < nin; k++) {
-        int64_t dim[3] = { size[rng_below(r, 3)], size[rng_below(r, 3)], size[rng_below(r, 2)] };
-        Type    t = ty_make(DT_f32, 1 + rng_below(r, 2), dim);
-
-        in[k] = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_param, t, (Loc){ 0 });
-        graph_read(g, (Loc){ 0 }, in[k]);
-    }
-    for (int tries = 0; g->nnode <= nodes && tries < 1000; tries++) {
-        int n = g->nnode;
-        Ref y = arb_node(g, r, c);
-
-        /* a large one is never an argument: it is the last */
-        if (y.id && g->nnode > n && ty_count(&graph_at(g, y)->type) > 8192)
-            break;
-    }
-    add_writes(m, g, r, c, in, nin);
-    module_add_graph(m, g);
-}
-
-/* The largest number anywhere in the graph: errors are measured against it. */
-static double largest(const Graph *g, const Tensor *value)
-{
-    double most = 1;
-
-    for (int id = 1; id < g->nnode; id++)
-        for (int64_t j = 0; value[id].data && j < ty_count(&value[id].type); j++)
-            most = fmax(most, fabs(tensor_get(&value[id], j, false)));
-    return most;
-}
-
-static void compare_slots(Parity *p, int i, const GraphCase *c, const Tensor *want, double tolerance, const char *who)
-{
-    for (int k = 0; k < c->nout; k++) {
-        Tensor got = parity_tensor(p->m, p->state, c->out[k]);
-
-        for (int64_t j = 0; j < ty_count(&got.type); j++) {
-            double x = tensor_get(&want[k], j, false), y = tensor_get(&got, j, false);
-
-            if (same(x, y) || fabs(x - y) <= tolerance)
-                continue;
-            if (getenv("PARITY_PRINT")) {
-                graph_print(stderr, p->m->graph[i]);
-                plan_print(stderr, p->m->plan[i]);
-            }
-            fail_msg("graph %d, @%s element %lld: %.9g, %s %.9g", i, p->m->slot[c->out[k]].name, (long long)j, x, who,
-                     y);
-        }
-    }
-}
-
-/* The node whose value goes to slot; fuse has numbered nodes anew. */
-static int written_by(const Graph *g, int slot)
-{
-    for (int k = 0; k < g->nwrite; k++)
-        if (g->write[k].slot == slot)
-            return g->write[k].value.id;
-    return 0;
-}
-
-static void check_graph(Parity *p, int i, const GraphCase *c)
-{
-    Arena       mem = { 0 };
-    Tensor     *value = parity_eval(p, i, &mem), want[4];
-    double      scale = largest(p->m->graph[i], value);
-    const char *why = parity_walk(p, i, &mem);
-
-    if (why)
-        fail_msg("graph %d: %s", i, why);
-    for (int k = 0; k < c->nout; k++)
-        want[k] = value[written_by(p->m->graph[i], c->out[k])];
-    /* a product of large numbers with large errors can't be bounded by its result; such graphs only walk and run alike */
-    if (scale < 1e4)
-        compare_slots(p, i, c, want, 1e-4 * scale, "walker");
-    for (int k = 0; k < c->nout; k++) {
-        Tensor t = parity_tensor(p->m, p->state, c->out[k]);
-
-        want[k] = tensor_new(&mem, &t.type, false);
-        memcpy(want[k].data, t.data, (size_t)tensor_bytes(&t.type, false));
-    }
-    assert_int_equal(parity_run(p, i), 0);
-    if (!c->math || scale < 1e4)
-        compare_slots(p, i, c, want, c->math ? 1e-4 * scale : 0, "cpu");
-    arena_free(&mem);
-}
+/* ---- whole graphs ---- */
 
 static int add_param(Module *m, const char *name, int rank, int64_t n0, int64_t n1)
 {
@@ -410,7 +268,7 @@ static int add_param(Module *m, const char *name, int rank, int64_t n0, int64_t 
 
 /* Graphs that once went wrong: slots that change places, and a contraction over two folded axes, of which the inner
  * one leaves a remainder of lanes. */
-static int add_known(Module *m, GraphCase *c)
+static void add_known(Module *m)
 {
     int64_t axis[2] = { 1, 2 }, size[2] = { 2, 3 }, ac[2] = { 2, 3 }, bc[2] = { 0, 1 };
     int     a = add_param(m, "a", 1, 3, 0), b = add_param(m, "b", 1, 3, 0), x = add_param(m, "x", 2, 3, 31);
@@ -426,49 +284,74 @@ static int add_known(Module *m, GraphCase *c)
     graph_write(dot, (Loc){ 0 }, y, graph_make(dot, OP_dot, (Loc){ 0 }, 2, arg, attr, NULL, NULL));
     module_add_graph(m, swap);
     module_add_graph(m, dot);
-    c[0] = (GraphCase){ .out = { a, b }, .nout = 2 };
-    c[1] = (GraphCase){ .out = { y }, .nout = 1 };
-    return 2;
 }
 
-/* One module of them; those of round -1 are the known ones. */
-static void check_graphs(int round, int lanes)
+static void check_module(Module *m, RandomMode mode)
 {
-    Rng         r = { (uint64_t)round * 1000 + 17 };
-    GraphCase   c[GRAPHS];
-    Module     *m = module_new();
-    Parity      p;
-    const char *why;
-    int         n = GRAPHS;
+    Arena       mem = { 0 };
+    const char *why = random_check(m, mode, &mem);
 
-    for (int i = round < 0 ? n = add_known(m, c) : 0; i < n; i++)
-        add_graph(m, &r, &c[i], i);
-    p = parity_new(m);
-    for (int s = 0; s < m->nslot; s++) {
-        Tensor t = parity_tensor(m, p.start, s);
-
-        for (int64_t j = 0; j < ty_count(&t.type); j++)
-            tensor_set(&t, j, 2 * rng_unit(&r) - 1, false);
-    }
-    if ((why = parity_compile(&p, lanes)))
-        fail_plan(m, "arbitrary graphs", why);
-    for (int i = 0; i < n; i++)
-        check_graph(&p, i, &c[i]);
-    parity_free(&p);
+    if (why)
+        fail_plan(m, "whole graphs", why);
+    arena_free(&mem);
+    module_free(m);
 }
 
 static void test_known(void **state)
 {
+    static const RandomMode mode[] = { { .lanes = 8 }, { .lanes = 16 }, { .lanes = 8, .skip_fuse = true },
+                                       { .lanes = 8, .skip_schedule = true } };
+
     (void)state;
-    check_graphs(-1, 8);
-    check_graphs(-1, 16);
+    for (size_t i = 0; i < sizeof mode / sizeof *mode; i++) {
+        Module *m = module_new();
+
+        add_known(m);
+        check_module(m, mode[i]);
+    }
+}
+
+/* One module of them. */
+static Module *random_block(uint64_t first, bool float64)
+{
+    Module *m = module_new();
+
+    m->float64 = float64;
+    for (int i = 0; i < RANDOM_BLOCK; i++)
+        random_graph(m, first + (uint64_t)i, i);
+    return m;
 }
 
 static void test_graphs(void **state)
 {
     (void)state;
-    for (int round = 0; round < ROUNDS; round++)
-        check_graphs(round, round % 2 ? 16 : 8);
+    for (uint64_t block = 0; block < BLOCKS; block++) {
+        uint64_t first = block * RANDOM_BLOCK;
+
+        check_module(random_block(first, block % 5 == 4), random_mode(first));
+    }
+}
+
+/* Every row comes up in what is written, so that it is run. */
+static void test_all_rows(void **state)
+{
+    int n[NOP] = { 0 };
+
+    (void)state;
+    for (uint64_t block = 0; block < BLOCKS; block++) {
+        Module *m = random_block(block * RANDOM_BLOCK, false);
+
+        for (int i = 0; i < m->ngraph; i++) {
+            const Graph *g = graph_copy(m->graph[i], NULL, NULL);
+
+            for (int id = 1; id < g->nnode; id++)
+                n[g->node[id].op]++;
+        }
+        module_free(m);
+    }
+    for (int op = 0; op < NOP; op++)
+        if (!n[op])
+            fail_msg("no graph has a %s", op_info[op].name);
 }
 
 int main(void)
@@ -479,6 +362,7 @@ int main(void)
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_known),
         cmocka_unit_test(test_graphs),
+        cmocka_unit_test(test_all_rows),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -407,14 +407,19 @@ static void declarations_go_on(void **state)
         { "nnd 1\nfn f(x: f32[N 3]) { return x }\nconst a = )\n",
           "2:15 expected `,` or `]`, found `3`\n3:11 expected an expression, found `)`\n" },
         { "nnd 1\nfn f(x: f32[N, 3) -> f32 { return x }\nmodle m(x: f32) { }\nimport \"a\"\n",
-          "2:12 this `[` is never closed\n3:1 unknown declaration `modle`; did you mean `model`?\n4:1 `import` is not supported yet\n" },
+          "2:12 this `[` is never closed\n3:1 unknown declaration `modle`; did you mean `model`?\n" },
+        { "nnd 1\nimport a\nimport \"\"\nimport \"b\" as c\nshow\na: f32[2\nb: f32[2] = \nshow b c\ngradients g { }\n",
+          "2:8 expected a file's name in quotes, found `a`\n3:8 expected a file's name in quotes, found a string\n"
+          "4:12 expected the end of the line, found `as`\n5:5 expected an expression, found end of line\n"
+          "6:7 this `[` is never closed\n"
+          "8:8 expected the end of the line, found `c`\n9:13 expected `(` and parameters, found `{`\n" },
         { "nnd 1\nfn f(x: f32 { return x }\nfn g(x: f32 { return x }\n",
           "2:5 this `(` is never closed\n3:5 this `(` is never closed\n" },
         { "nnd 1\nfn f(x: f32) {\n    if x {\n        return x\nfn g(x: f32) { return x + }\n",
           "3:10 this `{` is never closed\n5:27 expected an expression, found `}`\n" },
         { "nnd 1\nfn f(x: f32) { for i in 0..4 { if x {\n", "2:37 this `{` is never closed\n" },
         { "nnd 1\n}\n}\n]\nconst a = 1\nconst b: 2\nconst 3 = 4\n",
-          "2:1 expected const, data, model, fn, optimizer or train, found `}`\n"
+          "2:1 expected const, data, model, fn, optimizer, gradients, train, import, show or a value's name, found `}`\n"
           "6:8 `:` configures a block; a constant is written `const b = ...`\n7:7 expected the constant's name, found `3`\n" },
         { "nnd 1\nfn f(x f32) { }\nfn g(x = 3) { }\nfn (x: f32) { }\ntrain a { }\n",
           "2:8 expected `: type` after the parameter's name, found `f32`\n"
@@ -447,11 +452,13 @@ static void statements_go_on(void **state)
         { BODY("parm w: f32 = 1\nparam w f32 = 1\nstate v: f32\nretrun x\n"),
           "3:1 unknown statement `parm`; did you mean `param`?\n4:9 expected `: type` after the name, found `f32`\n"
           "5:13 expected `= initial value`, found end of line\n6:1 unknown statement `retrun`; did you mean `return`?\n" LAST(8) },
-        { BODY("freeze fc1\nscan t in 0..4 { }\nimport \"x\"\nshow = 2\nminimize x over g\n"),
-          "3:1 `freeze` is not supported yet\n4:1 `scan` is not supported yet\n5:1 `import` is not supported yet\n"
-          "7:12 `minimize ... over` is not supported yet\n" LAST(9) },
-        { "nnd 1\ntrain a on b {\nrequire: memory <= 64MiB\nbatch 64\n}\n",
-          "3:1 `require` is not supported yet\n4:7 expected `=` after the name, found `64`\n" },
+        { BODY("freeze fc1,\nb\nscan t in 0..4 { }\n  show x\nshow = 2\nminimize x over g, 3\nfreeze f(x), y\n"),
+          "5:1 `scan` is not supported yet\n6:3 `show` stands outside of blocks\n"
+          "8:20 wants the name of a label or a parameter, such as fc1 or fc1.weight\n"
+          "9:8 wants the name of a label or a parameter, such as fc1 or fc1.weight\n" LAST(11) },
+        { "nnd 1\ntrain a on b {\nrequire: memory <= 64MiBs\nbatch 64\nfreeze\n}\n",
+          "3:20 a number ends before letters begin: 64MiBs\n4:7 expected `=` after the name, found `64`\n"
+          "5:7 expected an expression, found end of line\n" },
         { BODY("y = \"open\nz = 2x + 3x\n"), "3:5 this string is never closed\n4:5 a number ends before letters begin: 2x\n" LAST(6) },
     };
 
@@ -501,7 +508,7 @@ static void deep_text(void **state)
 
 static void long_text(void **state)
 {
-    static const char nothing[] = "expected const, data, model, fn, optimizer or train, found";
+    static const char nothing[] = "expected const, data, model, fn, optimizer, gradients, train, import, show or a value's name, found";
 
     (void)state;
     expect_of_many("nnd 1\n", "const a = 1\n", "", MANY, NULL);

@@ -93,6 +93,40 @@ static void test_names(void **state)
     assert_false(pass_parse("simplfy", &p));
 }
 
+static void test_parse_skip(void **state)
+{
+    Arena mem = { 0 };
+    bool  skip[NPASS] = { false };
+
+    (void)state;
+    assert_null(pass_parse_skip(NULL, skip, &mem));
+    assert_null(pass_parse_skip("fuse,simplify", skip, &mem));
+    for (int i = 0; i < NPASS; i++)
+        assert_int_equal(skip[i], i == PASS_fuse || i == PASS_simplify);
+    assert_string_equal(pass_parse_skip("fuse,lower", skip, &mem),
+                        "lower can't be left out, only simplify, fuse, schedule can");
+    assert_string_equal(pass_parse_skip("fsue", skip, &mem), "unknown pass `fsue`");
+    arena_free(&mem);
+}
+
+/* With fuse left out another pass stands in, and is told of as fuse; a pass that is needed is not left out. */
+static void test_without(void **state)
+{
+    Module  *m = small_module(DT_f32);
+    bool     only[NPASS] = { false }, skip[NPASS] = { false };
+    Seen     seen = { .n = 0 };
+    Pipeline p = { .options = { .rule_limit = -1 }, .only = only, .skip = skip, .after = see, .ctx = &seen };
+
+    (void)state;
+    only[PASS_fuse] = skip[PASS_fuse] = true;
+    assert_null(pipeline_run(m, &p));
+    assert_int_equal(seen.n, 1);
+    assert_int_equal(m->graph[0]->nkernel, 2);              /* the slot is copied, then written */
+    only[PASS_lower] = skip[PASS_lower] = true;
+    assert_string_equal(pipeline_run(m, &p), "lower can't be left out");
+    module_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +134,8 @@ int main(void)
         cmocka_unit_test(test_callback_stops),
         cmocka_unit_test(test_blame),
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_parse_skip),
+        cmocka_unit_test(test_without),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -51,6 +51,7 @@ static double exact(Op op, double x)
     case OP_exp:     return exp(x);
     case OP_log:     return log(x);
     case OP_tanh:    return tanh(x);
+    case OP_erf:     return erf(x);
     case OP_sigmoid: return x < 0 ? exp(x) / (1 + exp(x)) : 1 / (1 + exp(-x));
     default:         return x;
     }
@@ -141,6 +142,7 @@ static void test_functions(void **state)
     check_function(OP_log, 1.5);
     check_function(OP_tanh, 3);
     check_function(OP_sigmoid, 3);
+    check_function(OP_erf, 1.5);
 }
 
 /* ---- the perceptron, in several ways ---- */
@@ -247,6 +249,26 @@ static void test_parallel(void **state)
     free(pieces.state);
 }
 
+/* Pools of more threads than there are pieces or processors too. */
+static void test_threads(void **state)
+{
+    BackendOptions o = { .opt_level = 2 };
+    Run serial = train(&backend_cpu, &o, NULL);
+
+    (void)state;
+    for (int threads = 2; threads <= 4; threads++) {
+        NndPool *pool = nnd_pool_open(threads, NULL);
+
+        assert_non_null(pool);
+        Run shared = train(&backend_cpu, &o, nnd_pool_par(pool));
+
+        same_bits(&serial, &shared);
+        nnd_pool_close(pool);
+        free(shared.state);
+    }
+    free(serial.state);
+}
+
 static void test_levels(void **state)
 {
     BackendOptions fast = { .opt_level = 3 }, plain = { .opt_level = 0 };
@@ -337,7 +359,8 @@ static void test_emit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_functions), cmocka_unit_test(test_parallel), cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_functions), cmocka_unit_test(test_parallel), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_levels),
         cmocka_unit_test(test_narrow),    cmocka_unit_test(test_oracle),   cmocka_unit_test(test_unknown_cpu),
         cmocka_unit_test(test_emit),
     };

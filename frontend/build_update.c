@@ -1,0 +1,190 @@
+/* build_update.c - what becomes of the gradients: functions of all of them, then the optimizer of each parameter. */
+#include "frontend/build.h"
+
+#include <string.h>
+
+/* ---- the optimizer ---- */
+
+/* One parameter's new value: the optimizer's body with w and g. */
+static bool update_param(Build *b, const Decl *d, const Expr *call, const Value *setting, int param, const Value *grad)
+{
+    Value *arg = arena_array(&b->md->mem, Value, d->nparam + 1);
+    const char *prefix = arena_printf(&b->md->mem, "%s.", b->m->slot[param].name);
+    Scope *outer = b->scope, own = { .prefix = prefix, .is_optimizer = true };
+    Frame frame = { d, call->loc, b->frame };
+    bool ok = true;
+
+    memcpy(arg, setting, (size_t)d->nparam * sizeof *arg);
+    arg[0] = value_node(b, graph_read(b->g, call->loc, param), call->loc);
+    arg[1] = *grad;
+    b->scope = &own;
+    for (int i = 0; i < d->nparam && ok; i++) {
+        const Param *p = &d->param[i];
+        Value v = arg[i];
+
+        if (!v.kind && p->init)
+            v = build_value(b, p->init);
+        if (p->input && v.kind == VAL_NUMBER && !v.is_truth)
+            v = build_scalar(b, call->loc, p->name, v.number);
+        ok = v.kind && bind_argument(b, d, p, &v, call->loc);
+    }
+    Name *w = scope_find(&own, d->param[0].name);
+
+    if (w)
+        w->slot = param;
+    b->frame = &frame;
+    ok = ok && build_body(b, d->body);
+    b->frame = frame.up;
+    b->scope = outer;
+    w = scope_find(&own, d->param[0].name);
+    if (ok && !w->has_next) {
+        build_error(b, call->loc, "%s never gives `%s'`", d->name, d->param[0].name);
+        build_note_decl(b, d);
+        ok = false;
+    }
+    return ok;
+}
+
+/* ---- functions of all gradients ---- */
+
+static int value_count(const Ast *a) { return a->value->narg; }
+
+/* The values of a setting such as `clip_norm: 1.0`, by the function's parameters. */
+static bool gradient_settings(Build *b, const Decl *d, const Ast *a, Value *setting)
+{
+    if (value_count(a) > d->nparam) {
+        build_error(b, a->value->arg[d->nparam]->loc, "%s takes %d value%s, this is one more", d->name, d->nparam,
+                    d->nparam == 1 ? "" : "s");
+        build_note_decl(b, d);
+        return false;
+    }
+    for (int i = 0; i < d->nparam; i++) {
+        const Expr *e = i < value_count(a) ? a->value->arg[i] : d->param[i].init;
+
+        if (!e) {
+            build_error(b, a->loc, "%s: `%s` is missing", d->name, d->param[i].name);
+            build_note_decl(b, d);
+            return false;
+        }
+        setting[i] = build_value(b, e);
+        setting[i].loc = e->loc;
+        if (!setting[i].kind)
+            return false;
+    }
+    return true;
+}
+
+/* A scope that knows the settings and one gradient as g, and nothing else. */
+static bool open_gradient(Build *b, Scope *s, const Each *each, int i)
+{
+    const Decl *d = each->fn;
+
+    *s = (Scope){ .prefix = "" };
+    b->scope = s;
+    for (int k = 0; k < d->nparam; k++) {
+        const Param *p = &d->param[k];
+        Value v = each->setting[k];
+        Loc at = v.loc;
+
+        if (p->input && v.kind == VAL_NUMBER && !v.is_truth)
+            v = build_scalar(b, at, p->name, v.number);
+        if (!v.kind || !bind_argument(b, d, p, &v, at))
+            return false;
+    }
+    scope_set(b, "g", each->g[i])->slot = each->slot[i];
+    return true;
+}
+
+Value build_sum_each(Build *b, const Expr *e)
+{
+    const Each *each = b->each;
+    Scope *outer = b->scope, own;
+    Value sum = { 0 };
+
+    if (!each)
+        return build_error(b, e->name_loc, "sum_each adds over all gradients, so it stands in a `gradients` function");
+    if (e->narg != 1)
+        return build_error(b, e->loc, "sum_each takes one expression in g, got %d", e->narg);
+    for (int i = 0; i < each->n; i++) {
+        Value v = { 0 }, term[2];
+
+        b->each = NULL;      /* sums of sums over all would be unfolded n^2 times */
+        if (open_gradient(b, &own, each, i))
+            v = build_value(b, e->arg[0]);
+        b->each = each;
+        b->scope = outer;
+        if (v.kind == VAL_NUMBER)
+            v = build_node_of(b, e->loc, &v, &(Type){ .dtype = build_float(b) });
+        if (v.kind == VAL_NODE && value_type(b, &v)->rank)
+            v = build_error(b, e->arg[0]->loc, "sum_each adds numbers, one of each gradient, got %s", build_describe(b, &v));
+        if (!v.kind)
+            return v;
+        term[0] = sum;
+        term[1] = v;
+        sum = i ? build_point(b, e, OP_add, 2, term) : v;
+    }
+    return sum;
+}
+
+/* One gradient's next value: the function's body with it as g. */
+static bool change_gradient(Build *b, const Each *each, int i, Loc at, Value *next)
+{
+    const Decl *d = each->fn;
+    Scope *outer = b->scope, own;
+    Frame frame = { d, at, b->frame };
+    bool ok = open_gradient(b, &own, each, i);
+    Name *g;
+
+    b->frame = &frame;
+    ok = ok && build_body(b, d->body);
+    b->frame = frame.up;
+    b->scope = outer;
+    g = scope_find(&own, "g");
+    if (ok && !g->has_next) {
+        build_error(b, at, "%s never gives `g'`", d->name);
+        build_note_decl(b, d);
+        ok = false;
+    }
+    *next = g ? g->next : (Value){ 0 };
+    return ok;
+}
+
+/* All gradients through one function at once: each sees all others as they came. */
+static bool change_gradients(Build *b, const Decl *d, const Ast *a, const Trained *tr, Value *g)
+{
+    Value *setting = arena_array(&b->md->mem, Value, d->nparam + 1), *next = arena_array(&b->md->mem, Value, tr->n + 1);
+    Each each = { .fn = d, .setting = setting, .g = g, .slot = tr->grad, .n = tr->n };
+    bool ok = gradient_settings(b, d, a, setting);
+
+    b->each = &each;
+    for (int i = 0; i < tr->n && ok; i++)
+        ok = change_gradient(b, &each, i, a->loc, &next[i]);
+    b->each = NULL;
+    if (ok)
+        memcpy(g, next, (size_t)tr->n * sizeof *g);
+    return ok;
+}
+
+bool build_update(Build *b, const Decl *t, const Trained *tr)
+{
+    Graph *g = b->g;
+    Scope *scope = b->scope, own = { .prefix = "" };
+    Value *grad = arena_array(&b->md->mem, Value, tr->n + 1), *setting;
+    const Expr *call;
+    const Decl *d;
+    bool ok = true;
+
+    b->g = b->m->update = graph_new(b->m, ENTRY_UPDATE, 0);
+    for (int i = 0; i < tr->n; i++)
+        grad[i] = value_node(b, graph_read(b->g, t->loc, tr->grad[i]), t->loc);
+    b->scope = &own;
+    for (const Ast *a = t->body; a && ok; a = a->next)
+        if (a->kind == AST_SETTING && (d = gradient_function(b->md, a->name)))
+            ok = change_gradients(b, d, a, tr, grad);
+    b->scope = scope;
+    ok = ok && (d = build_optimizer(b, t, &call, &setting)) != NULL;
+    for (int i = 0; i < tr->n && ok; i++)
+        ok = update_param(b, d, call, setting, tr->param[i], &grad[i]);
+    b->g = g;
+    return ok;
+}

@@ -1,0 +1,53 @@
+/* cmd_devices.c - nnd devices: what this machine has, what nnd uses of it, and why not the rest. */
+#include "frontend/nnd.h"
+#include "frontend/compile.h"
+
+#include <unistd.h>
+
+enum { MAX_GPUS = 16 };
+
+static void show_cpu(void)
+{
+    BackendOptions target = { .opt_level = 1 };
+    Limits         limits;
+    char           device[256] = "", why[256] = "";
+    long           pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGE_SIZE);
+
+    if (!backend_cpu.probe(&target, &limits, device, sizeof device, why, sizeof why)) {
+        printf("cpu       not available: %s\n", why);
+        return;
+    }
+    printf("cpu       %s, %d usable", device, nnd_threads_here());
+    if (pages > 0 && page > 0)
+        printf(", %.1f GiB", (double)pages * (double)page / (1 << 30));
+    puts("  (default)");
+}
+
+static void show_cuda(void)
+{
+    NndCudaDevice gpu[MAX_GPUS];
+    char          why[256] = "";
+    int           driver = 0, n = nnd_cuda_devices(gpu, MAX_GPUS, &driver, why, sizeof why);
+
+    if (n < 0)
+        printf("cuda      not available: %s\n", why);
+    if (n == 0)
+        printf("cuda      not available: the driver (CUDA %d.%d) finds no device\n", driver / 1000, driver % 1000 / 10);
+    for (int i = 0; i < n && i < MAX_GPUS; i++)
+        printf("cuda:%-3d  %s, sm_%d%d, %.1f GiB, driver CUDA %d.%d  (not used: nnd makes no code for GPUs yet)\n", i, gpu[i].name,
+               gpu[i].major, gpu[i].minor, (double)gpu[i].memory_bytes / (1 << 30), driver / 1000, driver % 1000 / 10);
+}
+
+int cmd_devices(Options *o)
+{
+    const char *plots = nnd_plot_version();
+
+    (void)o;
+    show_cpu();
+    show_cuda();
+#ifdef __APPLE__
+    puts("mps       Metal  (not used: nnd makes no code for it)");
+#endif
+    printf("pictures  %s\n", plots ? plots : "not available: built without cairo");
+    return EXIT_WELL;
+}

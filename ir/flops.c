@@ -1,0 +1,43 @@
+/* flops.c - how much a graph computes, counted from its nodes as they stand.
+ *
+ * A multiplication and an addition count each, so a product [m, k] @ [k, n] has 2 m n k.  Of what is no contraction, each
+ * element that a point makes or a reduction takes counts one, a function such as exp too; moves and integers count nothing.
+ */
+#include "ir/graph.h"
+
+double node_flops(const Graph *g, const Node *nd)
+{
+    const Type *a = nd->narg ? &graph_at(g, nd->arg[0])->type : NULL;
+    double      n = (double)ty_count(&nd->type);
+
+    switch (op_info[nd->op].cls) {
+    case CLASS_POINT:  return dt_is_float(nd->type.dtype) && nd->op != OP_cast ? n : 0;
+    case CLASS_REDUCE: return dt_is_float(a->dtype) ? (double)ty_count(a) : 0;
+    case CLASS_FOLD: {
+        DotAxes x = attr_dot(&nd->attr);
+
+        n *= 2;
+        for (int i = 0; i < x.nc; i++)
+            n *= (double)a->dim[x.ac[i]];
+        return n;
+    }
+    case CLASS_MOVE: case CLASS_INDEX: case CLASS_EDGE: break;
+    }
+    return 0;
+}
+
+double graph_flops(const Graph *g)
+{
+    Arena  mem = { 0 };
+    bool  *want = arena_array(&mem, bool, g->nnode + 1);
+    double sum = 0;
+
+    for (int i = 0; i < g->nwrite; i++)
+        graph_reach(g, g->write[i].value, want);
+    for (int i = 0; i < g->nmin; i++)
+        graph_reach(g, g->min[i].loss, want);
+    for (int id = 1; id < g->nnode; id++)
+        sum += want[id] ? node_flops(g, &g->node[id]) : 0;
+    arena_free(&mem);
+    return sum;
+}

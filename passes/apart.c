@@ -1,0 +1,65 @@
+/* apart.c - a kernel for every node: what --skip fuse puts in the place of fuse.
+ *
+ * It shares no code with fuse, so a mistake that stays when fuse is skipped is not fuse's.  Slots are copied
+ * before anything else runs and written after everything else has, each by a kernel of its own; so neither the
+ * order of kernels nor where they read can matter, and they run in the order in which the nodes stand.
+ */
+#include <assert.h>
+
+#include "passes/pass.h"
+
+/* A cast to the dtype that it has: the value at a place of its own. */
+static Ref place_of_its_own(Graph *g, Loc loc, Ref a)
+{
+    int64_t dtype = graph_at(g, a)->type.dtype;
+
+    return graph_make(g, OP_cast, loc, 1, &a, attr_make(&g->m->mem, 1, &dtype), NULL, NULL);
+}
+
+static Ref copy_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
+{
+    Ref r = graph_clone_node(to, nd, arg);
+
+    (void)ctx;
+    return nd->op == OP_read ? place_of_its_own(to, nd->loc, r) : r;
+}
+
+/* Behind all that is computed: equal nodes are one, so a copy of a copy is taken until it is a new one. */
+static void write_last(Graph *to, const Write *w, Ref value, int nnode)
+{
+    while (value.id < nnode)
+        value = place_of_its_own(to, w->loc, value);
+    graph_write(to, w->loc, w->slot, value);
+}
+
+static Graph *apart_graph(const Graph *from)
+{
+    Arena *mem = &from->m->mem;
+    Graph *to = graph_new(from->m, from->entry, from->batch);
+    Ref   *map = arena_array(mem, Ref, from->nnode);
+    bool  *want = arena_array(mem, bool, from->nnode);
+    int    nnode;
+
+    assert(!from->nmin && "autodiff takes the losses away");
+    for (int i = 0; i < from->nwrite; i++)
+        graph_reach(from, from->write[i].value, want);
+    /* the reads first: nothing that is computed may come before them */
+    for (int id = 1; id < from->nnode; id++)
+        if (want[id] && from->node[id].op == OP_read)
+            map[id] = copy_node(to, &from->node[id], NULL, NULL);
+    graph_copy_into(to, from, map, want, copy_node, NULL);
+    nnode = to->nnode;
+    for (int i = 0; i < from->nwrite; i++)
+        write_last(to, &from->write[i], map[from->write[i].value.id], nnode);
+    for (int id = 1; id < to->nnode; id++)
+        if (op_info[to->node[id].op].cls != CLASS_EDGE)
+            to->node[id].kernel = ++to->nkernel;
+    return to;
+}
+
+void fuse_apart(Module *m, const PassOptions *o)
+{
+    (void)o;
+    for (int i = 0; i < m->ngraph; i++)
+        m->graph[i] = apart_graph(m->graph[i]);
+}

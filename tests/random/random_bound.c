@@ -1,0 +1,131 @@
+/* random_bound.c - how far a node's value may be from the oracle's, by running error analysis in the max norm.
+ *
+ * Sums are the source: the oracle adds in double, plans in the format and in another order, so a sum of n terms is
+ * off by n u times the terms' sizes, u = 2^-24 or 2^-53 (N. Higham, "Accuracy and Stability of Numerical
+ * Algorithms", sections 3.3 and 4.2).  Functions are within 4 units, sigmoid within 6.  From there errors pass
+ * through the rows: a point with exact arguments is exact, since both sides round the same number.
+ * What jumps (comparisons, floor, casts to integers, argmax) may give anything of an argument that isn't exact.
+ */
+#include "tests/random/random_graph.h"
+
+typedef struct Span { double most, least, low; bool finite, zero; int64_t n; } Span;    /* most, least of |x|; low of x */
+
+static Span span_of(const Tensor *t)
+{
+    Span s = { .least = INFINITY, .low = INFINITY, .finite = true, .n = ty_count(&t->type) };
+
+    for (int64_t i = 0; i < s.n; i++) {
+        double x = tensor_get(t, i, false);
+
+        s.finite &= isfinite(x) != 0;
+        s.zero |= x == 0;
+        s.most = fmax(s.most, fabs(x));
+        s.least = fmin(s.least, fabs(x));
+        s.low = fmin(s.low, x);
+    }
+    return s;
+}
+
+/* A contraction's terms for one result. */
+static double dot_terms(const Graph *g, const Node *nd)
+{
+    DotAxes d = attr_dot(&nd->attr);
+    double  n = 1;
+
+    for (int i = 0; i < d.nc; i++)
+        n *= (double)graph_at(g, nd->arg[0])->type.dim[d.ac[i]];
+    return n;
+}
+
+static double jump(double e) { return e > 0 ? INFINITY : 0; }
+
+/* How rows pass on what their arguments a, b, c are off by; v: their values, y: the result's. */
+static double passed_on(Op op, const double *e, const Span *v, const Span *y)
+{
+    double any = e[0] + e[1] + e[2];
+
+    switch (op) {
+    case OP_add: case OP_sub: return e[0] + e[1];
+    case OP_mul:     return e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1];
+    case OP_fma:     return e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1] + e[2];
+    case OP_div:     return e[1] == 0 && v[1].least > 0 ? e[0] / v[1].least
+                          : v[1].least <= 2 * e[1] ? jump(any) : (e[0] + y->most * e[1]) / (v[1].least - e[1]);
+    case OP_neg: case OP_abs: case OP_relu: case OP_stop_gradient: case OP_tanh: case OP_sigmoid: case OP_sin:
+    case OP_cos: case OP_expand: case OP_reshape: case OP_transpose: case OP_max: case OP_min:
+        return e[0];
+    case OP_erf:     return 2 * e[0];
+    case OP_maximum: case OP_minimum: return fmax(e[0], e[1]);
+    case OP_exp:     return y->most * expm1(e[0]) * 2;
+    case OP_log:     return v[0].low <= 2 * e[0] ? jump(any) : e[0] / (v[0].low - e[0]);
+    case OP_sqrt:    return v[0].low <= 2 * e[0] ? jump(any) : e[0] / sqrt(v[0].low - e[0]);
+    case OP_select:  return e[0] > 0 ? INFINITY : fmax(e[1], e[2]);
+    default:         return jump(any);         /* and of rows to come nothing is known */
+    }
+}
+
+/* What a reduction or a contraction makes of it: n terms, each off by e and at most most large. */
+static double summed(double n, double e, double most, double u, double limit)
+{
+    return n * most > limit ? INFINITY : n * e + 2 * n * u * n * most;
+}
+
+static double node_error(const Graph *g, const Node *nd, const double *e, const Span *v, const Span *y, bool rounded)
+{
+    Dtype  d = nd->type.dtype;
+    double u = d == DT_f64 ? 0x1p-53 : 0x1p-24, tiny = d == DT_f64 ? 0x1p-1074 : 0x1p-149;
+    double limit = d == DT_f64 ? 1e300 : 1e37, err;
+    bool   is_float = dt_is_float(d), finite = y->finite;
+
+    for (int i = 0; i < nd->narg; i++)
+        finite &= v[i].finite;
+    if (nd->op == OP_sum && is_float)
+        err = finite ? summed((double)v[0].n / (double)y->n, e[0], v[0].most, u, limit) : INFINITY;
+    else if (nd->op == OP_dot && is_float)
+        err = finite ? summed(dot_terms(g, nd), e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1],
+                              v[0].most * v[1].most, u, limit) : INFINITY;
+    else if (nd->op == OP_cast && is_float)
+        err = e[0];
+    else
+        err = nd->narg ? passed_on(nd->op, e, v, y) : 0;
+    if (is_float && op_info[nd->op].props & PROP_MATH && nd->narg)
+        err += 24 * u * y->most + 8 * tiny;
+    if (is_float && rounded && op_info[nd->op].cls == CLASS_POINT)
+        err += 16 * u * y->most + 8 * tiny;
+    if (err > 0 && is_float)
+        err += 4 * u * (y->most + err) + 2 * tiny;
+    return err > 0 && (!finite || y->most + err > limit) ? INFINITY : isnan(err) ? INFINITY : err;
+}
+
+/* Of zeros of either sign either may come out, and another zero divides into another infinity. */
+static bool picks_a_zero(const Node *nd, const Span *y)
+{
+    return y->zero && dt_is_float(nd->type.dtype)
+        && (nd->op == OP_max || nd->op == OP_min || nd->op == OP_maximum || nd->op == OP_minimum || nd->op == OP_relu);
+}
+
+void random_bounds(const Graph *g, const Tensor *value, bool rounded, RandomBound *bound)
+{
+    for (int id = 1; id < g->nnode; id++) {
+        const Node *nd = &g->node[id];
+        double      e[3] = { 0 };
+        Span        v[3] = { { 0 } }, y;
+
+        bound[id] = (RandomBound){ 0 };
+        if (!value[id].data)
+            continue;
+        y = span_of(&value[id]);
+        for (int i = 0; i < nd->narg; i++) {
+            v[i] = span_of(&value[nd->arg[i].id]);
+            e[i] = bound[nd->arg[i].id].err;
+            bound[id].loose |= bound[nd->arg[i].id].loose;
+            bound[id].wild |= bound[nd->arg[i].id].wild;
+        }
+        bound[id].err = node_error(g, nd, e, v, &y, rounded);
+        bound[id].loose |= nd->narg && op_info[nd->op].props & PROP_MATH;
+        bound[id].wild |= nd->type.dtype == DT_i64 && y.most > 0x1p53;
+        if (picks_a_zero(nd, &y)) {
+            bound[id].loose = true;
+            bound[id].err += nd->type.dtype == DT_f64 ? 0x1p-1074 : 0x1p-149;
+        }
+    }
+}
