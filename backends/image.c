@@ -49,6 +49,12 @@ static void fill_vars(Owned *o, const Module *m)
     }
 }
 
+/* A slot "in.image" is the input image: within the model a field may have the same name. */
+static const char *port_name(const char *slot)
+{
+    return !strncmp(slot, "in.", 3) ? slot + 3 : !strncmp(slot, "out.", 4) ? slot + 4 : slot;
+}
+
 static const NndField *fill_fields(Owned *o, const Module *m, SlotKind kind, int *n)
 {
     NndField *f = arena_array(&o->mem, NndField, count_slots(m, kind, kind) + 1);
@@ -58,8 +64,8 @@ static const NndField *fill_fields(Owned *o, const Module *m, SlotKind kind, int
 
         if (s->kind != kind)
             continue;
-        f[*n] = (NndField){ .name = copy_text(&o->mem, s->name), .dtype = (uint8_t)s->type.dtype,
-                            .rank = (uint8_t)s->type.rank, .bound = s->bound,
+        f[*n] = (NndField){ .name = copy_text(&o->mem, kind == SLOT_field ? s->name : port_name(s->name)),
+                            .dtype = (uint8_t)s->type.dtype, .rank = (uint8_t)s->type.rank, .bound = s->bound,
                             .file = { copy_text(&o->mem, s->file[0]), copy_text(&o->mem, s->file[1]) } };
         memcpy(f[(*n)++].dim, s->type.dim, sizeof s->type.dim);
     }

@@ -197,6 +197,7 @@ static int draw(Use *u, const Columns *c, const int32_t *row, int64_t n, const u
     const NndArray *truth = &u->data.column[split_of(o)][c->truth];
     NndPicture     *picture = arena_array(&o->mem, NndPicture, (int)n);
     const char     *path = o->value[OPTION_output].given ? o->value[OPTION_output].text : "grid.png";
+    const char     *title;
     int64_t         right = 0;
 
     for (int64_t i = 0; i < n; i++) {
@@ -211,7 +212,8 @@ static int draw(Use *u, const Columns *c, const int32_t *row, int64_t n, const u
                is == says ? "" : picture[i].truth, is == says ? "" : ")");
     }
     printf("%lld of %lld right\n", (long long)right, (long long)n);
-    if (nnd_plot_grid(path, im->model, picture, (int)n, GRID_COLUMNS, &u->err))
+    title = arena_printf(&o->mem, "%s: %lld of %lld right", im->model, (long long)right, (long long)n);
+    if (nnd_plot_grid(path, title, picture, (int)n, GRID_COLUMNS, &u->err))
         return complain_runtime(o, &u->err);
     fprintf(stderr, "saved: %s\n", path);
     return EXIT_WELL;

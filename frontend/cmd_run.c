@@ -134,9 +134,6 @@ static void show_elements(Look *l, Walk walk)
         show_number(l, 0, 0, true);
 }
 
-/* A shown value's slot is out.NAME. */
-static const char *shown_name(const NndField *f) { return f->name + strlen("out."); }
-
 static void print_tensor(const NndField *f, const void *data)
 {
     Look l = { .f = f, .data = data, .least = INFINITY, .cut = element_count(f) > SHOWN_WHOLE };
@@ -144,7 +141,7 @@ static void print_tensor(const NndField *f, const void *data)
     show_elements(&l, WALK_SIZE);
     l.scientific = l.most >= 1e5 || (l.most > 0 && (l.most < 1e-3 || l.most / l.least > 1e5));
     show_elements(&l, WALK_WIDTH);
-    printf("%s: %s", shown_name(f), nnd_dtype_name((NndDtype)f->dtype));
+    printf("%s: %s", f->name, nnd_dtype_name((NndDtype)f->dtype));
     for (int d = 0; d < f->rank; d++)
         printf("%s%lld%s", d ? ", " : "[", (long long)f->dim[d], d == f->rank - 1 ? "]" : "");
     fputs(f->rank ? "\n" : " = ", stdout);
@@ -164,7 +161,7 @@ static int write_files(Run *r)
         return complain(o, EXIT_DATA, "%s: cannot be made: %s", dir, strerror(errno));
     for (int i = 0; i < im->noutput; i++) {
         const NndField *f = &im->output[i];
-        const char     *path = arena_printf(&o->mem, "%s/%s.npy", dir, shown_name(f));
+        const char     *path = arena_printf(&o->mem, "%s/%s.npy", dir, f->name);
 
         if (nnd_npy_write(path, (NndDtype)f->dtype, f->rank, f->dim, r->out[i], &r->err))
             return complain_runtime(o, &r->err);

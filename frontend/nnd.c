@@ -69,6 +69,7 @@ int main(int argc, char **argv)
     Options o;
     int     status = EXIT_WELL;
 
+    signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write, told like others */
     switch (options_parse(&o, argc, argv)) {
     case OPTIONS_RUN:   status = run(&o); break;
     case OPTIONS_HELP:  options_help(stdout, &o); break;

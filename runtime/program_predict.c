@@ -1,5 +1,6 @@
 /* program_predict.c - the main of a program that predicts: a compiled model, its weights, and this folder. */
 #include <getopt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -101,6 +102,7 @@ int main(int argc, char **argv)
         help(a.program, im);
         return 0;
     }
+    signal(SIGXFSZ, SIG_IGN);      /* a file that may not grow is a failed write, told like others */
     if (!predict(&a, im, &err))
         return 0;
     fprintf(stderr, "%s: error: %s\n", a.program, err.text);

@@ -154,6 +154,7 @@ int main(int argc, char **argv)
         return 0;
     }
     a.run.judged = !a.changed;
+    signal(SIGXFSZ, SIG_IGN);                /* a file that may not grow is a failed write, told like others */
     sigaction(SIGINT, &once, NULL);          /* a second Ctrl-C ends the program at once */
     status = nnd_exit_status(train(&a, im));
     if (fflush(stdout) || ferror(stdout)) {

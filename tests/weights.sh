@@ -131,7 +131,7 @@ weights_wanted()
 full_disk()
 {
     cp "$w/a.safetensors" "$w/old.safetensors"
-    (ulimit -f 100 && trap '' XFSZ && run 3 train models/mlp.nnd --steps 5 --save "$w/old.safetensors") &&
+    (ulimit -f 100 && run 3 train models/mlp.nnd --steps 5 --save "$w/old.safetensors") &&
         said 'old.safetensors: ' && cmp "$w/a.safetensors" "$w/old.safetensors" && [ "$(ls "$w" | grep -c old.safetensors)" = 1 ]
 }
 
@@ -157,7 +157,7 @@ predicted_shape()
 {
     array flat 'u8(reshape(iota(784), [1, 784]))'
     run 3 predict models/mlp.nnd --weights "$w/a.safetensors" --input "$w/flat.npy" --output "$w/z.npy" &&
-        said 'flat.npy: wanted u8\[n, 28, 28\] for the input in.image, found u8\[1, 784\]' && [ ! -e "$w/z.npy" ]
+        said 'flat.npy: wanted u8\[n, 28, 28\] for the input image, found u8\[1, 784\]' && [ ! -e "$w/z.npy" ]
 }
 
 predicted_files()
@@ -188,6 +188,15 @@ picture_of_rows()
 }
 
 pictures_of_names() { grep -q 'Trouser\|Sneaker\|Bag\|Coat\|Shirt\|Pullover\|Dress\|Sandal\|Ankle boot' "$w/rows" || { cat "$w/rows"; return 1; }; }
+
+batch_too_large() { run 2 train models/mlp.nnd --batch 70000 && said 'batch: 70000 is larger than the train split of 60000 rows'; }
+
+no_epochs()
+{
+    run 2 train models/mlp.nnd --epochs 0 && said 'wants a whole number from 1, got `0`' || return 1
+    sed 's/epochs: .*/epochs: 0/' models/mlp.nnd >"$w/none.nnd"
+    run 1 train "$w/none.nnd" && said 'epochs is at least 1, got 0'
+}
 
 too_many_rows() { run 2 predict models/mlp.nnd --weights "$w/a.safetensors" --grid 1000 -o "$w/g.png" && said 'at most 100 pictures'; }
 
@@ -221,6 +230,8 @@ ok 'predictions of a file' predicted
 ok 'predictions of other shapes' predicted_shape
 ok 'predictions want their files' predicted_files
 ok 'memory is refused before running' refused_memory
+ok 'a batch larger than the data set' batch_too_large
+ok 'no epochs' no_epochs
 if "$nnd" devices | grep -q '^pictures .*cairo'; then
     ok 'curves as PNG and SVG' picture_of_curves
     ok 'a picture that fails costs no weights' picture_fails
