@@ -7,16 +7,7 @@ cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
 w=$work
 
 # run STATUS COMMAND ARG... - any program; words in $work/out and $work/err.
-run()
-{
-    want=$1
-    shift
-    "$@" >"$w/out" 2>"$w/err"
-    got=$?
-    [ "$got" = "$want" ] || { echo "exit status $got, not $want: $*"; cat "$w/out" "$w/err"; return 1; }
-}
-
-said() { grep -q -- "$1" "$w/err" || { echo "said no '$1'"; cat "$w/err"; return 1; }; }
+run() { ends "$@"; }
 
 # The figures of a run without its seconds.
 figures() { sed 's/  [0-9.]* s$//' "$w/out"; }

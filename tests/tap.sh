@@ -21,6 +21,19 @@ ok()
     fi
 }
 
+# ends STATUS COMMAND... - the command ends with this status; what it says is in $work/out and $work/err.
+ends()
+{
+    want=$1
+    shift
+    "$@" >"$work/out" 2>"$work/err"
+    got=$?
+    [ "$got" = "$want" ] || { echo "exit status $got, not $want: $*"; cat "$work/out" "$work/err"; return 1; }
+}
+
+# said PATTERN - the last command said so on stderr.
+said() { grep -q -- "$1" "$work/err" || { echo "said no '$1'"; cat "$work/err"; return 1; }; }
+
 # equal NAME WANT GOT - two files are the same.
 equal()
 {

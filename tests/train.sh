@@ -10,9 +10,7 @@ run()
 {
     want=$1
     shift
-    "$nnd" train "$@" >"$work/out" 2>"$work/err"
-    got=$?
-    [ "$got" = "$want" ] || { echo "exit status $got, not $want"; cat "$work/out" "$work/err"; return 1; }
+    ends "$want" "$nnd" train "$@"
 }
 
 # The figures of a run without its seconds.

@@ -11,12 +11,8 @@ run()
 {
     want=$1
     shift
-    "$nnd" run "$@" >"$w/out" 2>"$w/err"
-    got=$?
-    [ "$got" = "$want" ] || { echo "exit status $got, not $want"; cat "$w/out" "$w/err"; return 1; }
+    ends "$want" "$nnd" run "$@"
 }
-
-said() { grep -q -- "$1" "$w/err" || { echo "said no '$1'"; cat "$w/err"; return 1; }; }
 
 # file TEXT - as $work/v.nnd
 file() { printf 'nnd 1\n%s\n' "$1" >"$w/v.nnd"; }

@@ -11,12 +11,8 @@ run()
 {
     want=$1
     shift
-    "$nnd" "$@" >"$w/out" 2>"$w/err"
-    got=$?
-    [ "$got" = "$want" ] || { echo "exit status $got, not $want"; cat "$w/out" "$w/err"; return 1; }
+    ends "$want" "$nnd" "$@"
 }
-
-said() { grep -q -- "$1" "$w/err" || { echo "said no '$1'"; cat "$w/err"; return 1; }; }
 
 # array NAME EXPRESSION - NAME.npy in $work, made by nnd itself
 array()

@@ -3,27 +3,7 @@
  * The input's first byte chooses the field.
  */
 #define _GNU_SOURCE
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-#include "runtime/nnd.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
-
-/* A file of these bytes that has no name: its path goes to path, its descriptor is returned. */
-static int file_of(const uint8_t *data, size_t n, char path[64])
-{
-    int fd = memfd_create("fuzz", MFD_CLOEXEC);
-
-    if (fd < 0 || write(fd, data, n) != (ssize_t)n)
-        abort();
-    snprintf(path, 64, "/proc/self/fd/%d", fd);
-    return fd;
-}
+#include "tests/fuzz/fuzz.h"
 
 static const NndField field[] = {
     { .name = "image", .dtype = NND_U8, .rank = 2, .dim = { 2, 3 } }, { .name = "label", .dtype = NND_U8 },
