@@ -113,7 +113,8 @@ int cmd_reduce(Options *o)
     int     status;
 
     if (!o->value[OPTION_while].given)
-        return complain(o, EXIT_USAGE, "wants --while 'COMMAND': what fails on the module, given a file as its last argument");
+        return complain(o, EXIT_USAGE, "wants --while 'COMMAND': what fails on the module,"
+                        " given a file as its last argument");
     if (!(text = read_text(o, &len)))
         return EXIT_MODEL;
     m = module_read(o->file, text, len);

@@ -364,11 +364,12 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
     Graph *to = graph_new(from->m, from->entry, from->batch);
     Ref *map = arena_array(mem, Ref, from->nnode);
     bool *want = arena_array(mem, bool, from->nnode);
-    int *copy = arena_array(mem, int, from->nwrite + 1);
+    int *copy = arena_array(mem, int, from->nwrite + 1), nnode;
 
     for (int i = 0; i < from->nwrite; i++)
         graph_reach(from, from->write[i].value, want);
     graph_copy_into(to, from, map, want, prepare_node, NULL);
+    nnode = to->nnode;
     for (int i = 0; i < from->nwrite; i++) {
         const Write *w = &from->write[i];
         Ref v = map[w->value.id];
@@ -376,7 +377,8 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
 
         if (is_edge(graph_at(to, v)))
             v = copy_node(to, w->loc, v);
-        if (late)
+        /* the graph may have such a cast already, and use it: a copy of that then */
+        for (bool is_new = false; late && !is_new; is_new = v.id >= nnode)
             v = copy_node(to, w->loc, v);
         copy[i] = late ? v.id : 0;
         graph_write(to, w->loc, w->slot, v);

@@ -52,7 +52,7 @@ const char *pass_parse_skip(const char *list, bool skip[NPASS], Arena *mem);
 typedef struct Pipeline {
     PassOptions  options;
     const bool  *only;
-    const bool  *skip;                   /* passes left out, of those that can be: another may run instead; NULL: none */
+    const bool  *skip;                   /* passes left out, of those that can be; NULL: none */
     const char *(*after)(void *ctx, Module *m, Pass p, double elapsed_ms);
     void        *ctx;
 } Pipeline;

@@ -5,14 +5,12 @@ nnd=$(realpath "$1")
 cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
 . tests/tap.sh
 
-# status WANT ARG... - nnd ends with this status; its words are kept in $work/out and $work/err.
+# status WANT ARG... - nnd ends with this status.
 status()
 {
     want=$1
     shift
-    "$nnd" "$@" >"$work/out" 2>"$work/err"
-    got=$?
-    [ "$got" = "$want" ] || { echo "exit status $got, not $want"; cat "$work/out" "$work/err"; return 1; }
+    ends "$want" "$nnd" "$@"
 }
 
 # wrong SENTENCE ARG... - a mistake on the command line: status 2, nothing on stdout, and this one line on stderr.
@@ -119,6 +117,35 @@ stepwise()
         diff -u "$work/whole.ir" "$work/step.ir"
 }
 ok 'passes through text' stepwise
+
+# No rewrites, some, all: what simplify made, to find the one at fault.
+rules_limited()
+{
+    for limit in 0 4; do
+        "$nnd" dump models/mlp.nnd --entry train --after simplify --rule-limit $limit >"$work/limit$limit.ir" || return 1
+    done
+    "$nnd" dump models/mlp.nnd --entry train --after simplify >"$work/all.ir" || return 1
+    ! cmp -s "$work/limit0.ir" "$work/limit4.ir" && ! cmp -s "$work/limit4.ir" "$work/all.ir" || return 1
+    "$nnd" dump models/mlp.nnd --entry train --after simplify --skip simplify >"$work/none.ir" && cmp "$work/none.ir" "$work/limit0.ir" || return 1
+    "$nnd" check --verify --rule-limit 4 models/mlp.nnd
+}
+ok '--rule-limit' rules_limited
+
+# What is left of the perceptron, for a command that fails wherever there is a sigmoid.
+reduced()
+{
+    printf '#!/bin/sh\n! grep -q sigmoid "$1"\n' >"$work/fails" && chmod +x "$work/fails"
+    "$nnd" dump models/mlp.nnd --entry train --batch 3 >"$work/large.ir" &&
+        status 0 reduce "$work/large.ir" --while "$work/fails" -o "$work/small.ir" || return 1
+    grep -q sigmoid "$work/small.ir" && [ "$(grep -c ' = ' "$work/small.ir")" -lt 4 ] && "$nnd" opt "$work/small.ir" >"$work/again.ir" &&
+        diff -u "$work/small.ir" "$work/again.ir"
+}
+ok 'reduce' reduced
+ok 'a command that succeeds reduces nothing' status 1 reduce "$work/large.ir" --while true
+ok 'its message' said '`true` succeeds on it'
+ok 'a command that is not there' status 3 reduce "$work/large.ir" --while no-such-command
+ok 'nothing to reduce by' wrong "nnd reduce: error: wants --while 'COMMAND': what fails on the module, given a file as its last argument" \
+    reduce "$work/large.ir"
 
 ok 'dump --after parse' says 'model mlp' dump models/mlp.nnd --after parse
 ok 'dump --after llvm' says 'define ' dump models/mlp.nnd --after llvm --entry train

@@ -8,7 +8,8 @@
  */
 #include "tests/random/random_graph.h"
 
-typedef struct Span { double most, least, low; bool finite, zero; int64_t n; } Span;    /* most, least of |x|; low of x */
+/* Of |x| the most and the least; of x the lowest. */
+typedef struct Span { double most, least, low; bool finite, zero; int64_t n; } Span;
 
 static Span span_of(const Tensor *t)
 {
@@ -63,10 +64,11 @@ static double passed_on(Op op, const double *e, const Span *v, const Span *y)
     }
 }
 
-/* What a reduction or a contraction makes of it: n terms, each off by e and at most most large. */
-static double summed(double n, double e, double most, double u, double limit)
+/* What a reduction or a contraction makes of it: n terms, each off by e and at most most large; among denormals
+ * each step is off by up to tiny. */
+static double summed(double n, double e, double most, double u, double tiny, double limit)
 {
-    return n * most > limit ? INFINITY : n * e + 2 * n * u * n * most;
+    return n * most > limit ? INFINITY : n * e + 2 * n * u * n * most + 2 * n * tiny;
 }
 
 static double node_error(const Graph *g, const Node *nd, const double *e, const Span *v, const Span *y, bool rounded)
@@ -79,10 +81,10 @@ static double node_error(const Graph *g, const Node *nd, const double *e, const 
     for (int i = 0; i < nd->narg; i++)
         finite &= v[i].finite;
     if (nd->op == OP_sum && is_float)
-        err = finite ? summed((double)v[0].n / (double)y->n, e[0], v[0].most, u, limit) : INFINITY;
+        err = finite ? summed((double)v[0].n / (double)y->n, e[0], v[0].most, u, tiny, limit) : INFINITY;
     else if (nd->op == OP_dot && is_float)
         err = finite ? summed(dot_terms(g, nd), e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1],
-                              v[0].most * v[1].most, u, limit) : INFINITY;
+                              v[0].most * v[1].most, u, tiny, limit) : INFINITY;
     else if (nd->op == OP_cast && is_float)
         err = e[0];
     else

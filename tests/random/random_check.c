@@ -14,7 +14,8 @@ typedef struct Oracle { Want *want; int nwant; } Oracle;
 /* The marked passes; NULL or the pipeline's sentence. */
 static const char *run_passes(Module *m, RandomMode mode, Pass first, Pass last)
 {
-    Limits   l = { .lanes = mode.lanes, .vregs = mode.lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20 };
+    Limits   l = { .lanes = mode.lanes, .vregs = mode.lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10,
+                   .l2_bytes = 1 << 20 };
     bool     only[NPASS], skip[NPASS] = { false };
     Pipeline p = { .options = { .limits = l, .rule_limit = -1 }, .only = only, .skip = skip };
 

@@ -238,8 +238,9 @@ static void gen_node(Gen *gen)
     Ref         arg[3] = { { 0 } };
 
     if (op_info[op].narg == 0) {
-        Dtype d = gen_dtype(gen, op == OP_iota ? 1 << DT_i32 : op == OP_training ? 1 << DT_bool : op == OP_random ? FLOATS : ANY);
-        gen_leaf(gen, op, gen_type(gen, d));
+        int mask = op == OP_iota ? 1 << DT_i32 : op == OP_training ? 1 << DT_bool : op == OP_random ? FLOATS : ANY;
+
+        gen_leaf(gen, op, gen_type(gen, gen_dtype(gen, mask)));
         return;
     }
     gen_args(gen, op, arg);

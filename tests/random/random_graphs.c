@@ -15,7 +15,7 @@
 #include "passes/reduce.h"
 #include "tests/random/random_graph.h"
 
-enum { BLOCKS = 16 };              /* blocks a child */
+enum { BLOCKS = 16, MAX_TEXT = 1 << 20 };              /* blocks a child; bytes of a file */
 
 typedef struct Command {
     const char *program, *file;
@@ -132,7 +132,8 @@ static void report_graph(const Command *c, uint64_t number, const char *signal)
 
     if (signal)
         fprintf(stderr, "graph %" PRIu64 ": %s\n", number, signal);
-    fprintf(stderr, "repeat with: %s --first %" PRIu64 " --count 1%s\n", c->program, number, c->float64 ? " --float64" : "");
+    fprintf(stderr, "repeat with: %s --first %" PRIu64 " --count 1%s\n", c->program, number,
+            c->float64 ? " --float64" : "");
     snprintf(path, sizeof path, "random-%" PRIu64 ".ir", number);
     write_module(m, path);
     fprintf(stderr, "repeat with: %s --file %s --first %" PRIu64 "\n", c->program, path, number);
@@ -142,10 +143,12 @@ static void report_graph(const Command *c, uint64_t number, const char *signal)
         const char *why = reduce_module(&m, still_differs, &r, 0, &n);
 
         snprintf(path, sizeof path, "random-%" PRIu64 "-small.ir", number);
-        if (why)
+        if (why) {
             fprintf(stderr, "%s\n", why);
-        else
-            write_module(m, path), module_print(stderr, m);
+        } else {
+            write_module(m, path);
+            module_print(stderr, m);
+        }
     }
     module_free(m);
 }
@@ -164,8 +167,8 @@ static int report_failure(const Command *c, uint64_t first, uint64_t count)
         report_graph(c, i, signal);
         return 1;
     }
-    fprintf(stderr, "no graph fails alone; repeat with: %s --first %" PRIu64 " --count %" PRIu64 "\n", c->program, first,
-            count);
+    fprintf(stderr, "no graph fails alone; repeat with: %s --first %" PRIu64 " --count %" PRIu64 "\n", c->program,
+            first, count);
     return 1;
 }
 
@@ -221,11 +224,11 @@ static int run(const Command *c)
 /* A module's text instead: for `nnd reduce`, and to look into what was written.  --first N gives the mode. */
 static int run_file(const Command *c)
 {
-    static char  text[1 << 20];
-    FILE        *f = fopen(c->file, "r");
-    size_t       len = f ? fread(text, 1, sizeof text, f) : 0;
-    Module      *m = module_read(c->file, text, len);
     Arena        mem = { 0 };
+    char        *text = arena_alloc(&mem, MAX_TEXT, 1);
+    FILE        *f = fopen(c->file, "r");
+    size_t       len = f ? fread(text, 1, MAX_TEXT - 1, f) : 0;
+    Module      *m = module_read(c->file, text, len);
     const char  *why = m->diag.nerror || !m->ngraph ? "not a module" : random_check(m, mode_of(c, c->first), &mem);
 
     if (f)
