@@ -11,10 +11,16 @@ ref=tests/reference
 # model CASE - $work/CASE.nnd, and the net whose weights it begins with
 model()
 {
-    net=mlp
+    net=mlp loss='cross_entropy(p, label)' o='optimizer: sgd(lr: 0.1)'
     case $1 in
     slp | mlp) net=$1; sed 's/^    expect.*//' "models/$1.nnd" >"$w/$1.nnd"; return ;;
-    relu)      net=relu; cp $ref/relu.nnd "$w/relu.nnd"; return ;;
+    relu | normed) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    smoothed)   loss='cross_entropy(p, label, smoothing: 0.1)' ;;
+    huber)      loss='huber(p, one_hot(label, 10), delta: 0.3)' o='optimizer: sgd(lr: 0.5)' ;;
+    l1)         loss='l1(p, one_hot(label, 10))' o='optimizer: sgd(lr: 0.05)' ;;
+    adagrad)    o='optimizer: adagrad(lr_decay: 0.01, weight_decay: 0.01)' ;;
+    rmsprop)    o='optimizer: rmsprop(lr: 1e-3, momentum: 0.5, centered: true)' ;;
+    lion)       o='optimizer: lion(lr: 1e-3, weight_decay: 0.1)' ;;
     nesterov)   o='optimizer: sgd(lr: 0.1, momentum: 0.9, nesterov: true, weight_decay: 0.01)' ;;
     dampening)  o='optimizer: sgd(lr: 0.1, momentum: 0.9, dampening: 0.5)' ;;
     adam_decay) o='optimizer: adam(weight_decay: 0.1)' ;;
@@ -24,7 +30,7 @@ model()
     cosine)     o='optimizer: sgd(lr: cosine(0.1, warmup: 10))' ;;
     esac
     printf '%s\n' "$o" >"$w/optimizer"
-    sed -e 's/^    minimize.*/    minimize cross_entropy(p, label)/' -e 's/^    expect.*//' \
+    sed -e "s/^    minimize.*/    minimize $loss/" -e 's/^    expect.*//' \
         -e "/^    optimizer/{r $w/optimizer
             d}" models/mlp.nnd >"$w/$1.nnd"
 }
@@ -35,7 +41,7 @@ train()
     case=$1
     shift
     model "$case"
-    "$nnd" train "$w/$case.nnd" --init $ref/$net.safetensors --order $ref/order.npy --steps 200 --log-steps "$w/$case.csv" -q \
+    "$nnd" train "$w/$case.nnd" --init $ref/$net.safetensors --order $ref/order.npy --steps 200 --log-steps "$w/$case.csv" --log "$w/log.csv" -q \
         "$@" >"$w/out" 2>"$w/err" || { cat "$w/err"; return 1; }
 }
 
@@ -53,8 +59,16 @@ near()
         END { print "largest difference", most, "in step", at; exit bad || n != steps || !(most <= bound) }'
 }
 
-single() { train "$1" && near "$1" 200 1e-5; }
-double() { train "$1" --float 64 && near "$1" 50 1e-9; }
+# tested CASE BOUND - and the loss of the test split after them
+tested()
+{
+    awk -F, -v bound="$2" 'FILENAME ~ /log/ { if (FNR == 2) found = $5; next }
+        $1 == "test" { d = found / $2 - 1; d = d < 0 ? -d : d; print "test loss", found, "wanted", $2; exit !(d <= bound) }' \
+        "$w/log.csv" "$ref/$1.csv"
+}
+
+single() { train "$1" && near "$1" 200 1e-5 && tested "$1" 1e-5; }
+double() { train "$1" --float 64 && near "$1" 50 1e-9 && tested "$1" 1e-8; }
 
 # Another order of rows, or none, is told apart: the comparison can fail.
 told_apart()
@@ -70,7 +84,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion normed smoothed huber l1; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done

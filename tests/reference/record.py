@@ -2,7 +2,7 @@
 
     python3 record.py --data DIR --out DIR [--steps 200] [--rows 12800] [--epochs 1] [--seed 3] [--float 64] [CASE...]
 
-For each case it writes CASE.csv (step,loss of each batch before its update); for each net its weights
+For each case it writes CASE.csv (step,loss of each batch before its update; last test, the loss of the test split); for each net its weights
 (NET.safetensors, f32), and for all of them one order of rows (order.npy, i64 [epochs, rows]).  Weights and order
 depend on the seed alone.  The run itself is in double precision, unless --float 32 asks how far PyTorch's own
 single precision drifts: the f32 weights are widened, pixels divided by 255 in double.
@@ -16,12 +16,34 @@ NETS = {
     'slp': [('fc', 784, 10)],
     'mlp': [('fc1', 784, 50), ('fc2', 50, 10)],
     'relu': [('fc1', 784, 128), ('fc2', 128, 64), ('fc3', 64, 10)],
+    'normed': [('fc1', 784, 50), ('fc2', 50, 10)],      # with a batch norm bn, ReLU and a layer norm ln between
 }
 
 
 def sgd(**kw): return lambda p: torch.optim.SGD(p, **kw)
 def adam(**kw): return lambda p: torch.optim.Adam(p, **kw)
 def adamw(**kw): return lambda p: torch.optim.AdamW(p, **kw)
+def adagrad(**kw): return lambda p: torch.optim.Adagrad(p, **kw)
+def rmsprop(**kw): return lambda p: torch.optim.RMSprop(p, **kw)
+
+
+class Lion(torch.optim.Optimizer):
+    """X. Chen et al. 2023, algorithm 2; PyTorch has none."""
+
+    def __init__(self, p, lr, weight_decay):
+        super().__init__(p, dict(lr=lr, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            for w in group['params']:
+                m = self.state[w].setdefault('m', torch.zeros_like(w))
+                update = torch.sign(0.9 * m + 0.1 * w.grad)
+                w.sub_(group['lr'] * (update + group['weight_decay'] * w))
+                m.mul_(0.99).add_(0.01 * w.grad)
+
+
+def lion(**kw): return lambda p: Lion(p, **kw)
 
 
 # case: net, loss, optimizer, (step, steps, epoch) -> factor of the learning rate, largest norm of the gradients
@@ -34,8 +56,25 @@ CASES = {
     'adam_decay': ('mlp', 'ce', adam(lr=1e-3, weight_decay=0.1), None, None),
     'adamw': ('mlp', 'ce', adamw(lr=1e-3, weight_decay=0.1), None, None),
     'clipped': ('mlp', 'ce', sgd(lr=0.5), None, 0.1),
+    'normed': ('normed', 'ce', sgd(lr=0.1), None, None),
+    'smoothed': ('mlp', 'smooth', sgd(lr=0.1), None, None),
+    'huber': ('mlp', 'huber', sgd(lr=0.5), None, None),
+    'l1': ('mlp', 'l1', sgd(lr=0.05), None, None),
+    'adagrad': ('mlp', 'ce', adagrad(lr=0.01, lr_decay=0.01, weight_decay=0.01), None, None),
+    'rmsprop': ('mlp', 'ce', rmsprop(lr=1e-3, momentum=0.5, centered=True), None, None),
+    'lion': ('mlp', 'ce', lion(lr=1e-3, weight_decay=0.1), None, None),
     'cosine': ('mlp', 'ce', sgd(lr=0.1), lambda step, steps: step / 10 if step <= 10
                else 0.5 * (1 + math.cos(math.pi * (step - 10) / (steps - 10))), None),
+}
+
+
+F = torch.nn.functional
+LOSSES = {      # of outputs, class numbers, and these as one-hot rows
+    'mse': lambda out, y, hot: ((out - hot) ** 2).mean(),
+    'ce': lambda out, y, hot: F.cross_entropy(out, y),
+    'smooth': lambda out, y, hot: F.cross_entropy(out, y, label_smoothing=0.1),
+    'huber': lambda out, y, hot: F.huber_loss(out, hot, delta=0.3),
+    'l1': lambda out, y, hot: F.l1_loss(out, hot),
 }
 
 
@@ -52,6 +91,10 @@ def weights(net, seed):
         k = fan ** -0.5
         w[name + '.weight'] = (torch.rand(out, fan, generator=g) * 2 - 1) * k
         w[name + '.bias'] = (torch.rand(out, generator=g) * 2 - 1) * k
+    if net == 'normed':
+        for name in 'bn', 'ln':
+            w[name + '.weight'] = torch.rand(50, generator=g) + 0.5
+            w[name + '.bias'] = torch.rand(50, generator=g) - 0.5
     return w
 
 
@@ -71,8 +114,13 @@ def orders(epochs, rows, n, seed):
     return np.stack([torch.randperm(n, generator=g).numpy()[:rows] for _ in range(epochs)]).astype(np.int64)
 
 
-def forward(net, p, x):
+def forward(net, p, x, running):
     layers = NETS[net]
+    if net == 'normed':
+        x = x @ p['fc1.weight'].T + p['fc1.bias']
+        x = F.batch_norm(x, *running, p['bn.weight'], p['bn.bias'], training=torch.is_grad_enabled())
+        x = F.layer_norm(torch.relu(x), [50], p['ln.weight'], p['ln.bias'])
+        return x @ p['fc2.weight'].T + p['fc2.bias']
     for i, (name, _, _) in enumerate(layers):
         x = x @ p[name + '.weight'].T + p[name + '.bias']
         if net == 'relu':
@@ -82,20 +130,17 @@ def forward(net, p, x):
     return x
 
 
-def run(case, images, labels, rows, steps, dtype, seed):
+def run(case, images, labels, test, rows, steps, dtype, seed):
     net, loss, optimizer, schedule, clip = CASES[case]
     p = {k: v.to(dtype).requires_grad_() for k, v in weights(net, seed).items()}
     opt = optimizer(list(p.values()))
     lr = opt.param_groups[0]['lr']
+    running = torch.zeros(50, dtype=dtype), torch.ones(50, dtype=dtype)
     losses = []
     for step, r in enumerate(rows[:steps], 1):
         x = torch.from_numpy(images[r].reshape(len(r), 784)).to(dtype) / 255
         y = torch.from_numpy(labels[r].astype(np.int64))
-        out = forward(net, p, x)
-        if loss == 'mse':
-            l = ((out - torch.nn.functional.one_hot(y, 10).to(dtype)) ** 2).mean()
-        else:
-            l = torch.nn.functional.cross_entropy(out, y)
+        l = LOSSES[loss](forward(net, p, x, running), y, F.one_hot(y, 10).to(dtype))
         opt.zero_grad()
         l.backward()
         if clip:
@@ -104,7 +149,10 @@ def run(case, images, labels, rows, steps, dtype, seed):
             opt.param_groups[0]['lr'] = lr * schedule(step, steps)
         opt.step()
         losses.append(l.item())
-    return losses
+    x, y = (torch.from_numpy(a.astype(np.int64)) for a in test)
+    with torch.no_grad():
+        out = forward(net, p, x.reshape(len(y), 784).to(dtype) / 255, running)
+    return losses, LOSSES[loss](out, y, F.one_hot(y, 10).to(dtype)).item()
 
 
 def main():
@@ -122,17 +170,20 @@ def main():
     os.makedirs(a.out, exist_ok=True)
     images = idx(os.path.join(a.data, 'train-images-idx3-ubyte.gz'))
     labels = idx(os.path.join(a.data, 'train-labels-idx1-ubyte.gz'))
+    test = idx(os.path.join(a.data, 't10k-images-idx3-ubyte.gz')), idx(os.path.join(a.data, 't10k-labels-idx1-ubyte.gz'))
     order = orders(a.epochs, a.rows, len(labels), a.seed)
     np.save(os.path.join(a.out, 'order.npy'), order)
     rows = [e[i:i + BATCH] for e in order for i in range(0, a.rows, BATCH)]
     for case in a.case or CASES:
         net = CASES[case][0]
         save(os.path.join(a.out, net + '.safetensors'), weights(net, a.seed))
-        losses = run(case, images, labels, rows, a.steps, torch.float64 if a.float == 64 else torch.float32, a.seed)
+        losses, evaluated = run(case, images, labels, test, rows, a.steps,
+                                torch.float64 if a.float == 64 else torch.float32, a.seed)
         with open(os.path.join(a.out, case + '.csv'), 'w') as f:
             f.write('step,loss\n')
             for step, l in enumerate(losses, 1):
                 f.write('%d,%.17g\n' % (step, l))
+            f.write('test,%.17g\n' % evaluated)
 
 
 if __name__ == '__main__':
