@@ -24,11 +24,11 @@ typedef enum AstKind {
     AST_RETURN,     /* return value */
     AST_FOR,        /* for name in value..limit { body } */
     AST_IF,         /* if value { body } else { other } */
-    AST_MINIMIZE,   /* minimize value [over name, name] with the names in limit, a list, or NULL */
+    AST_MINIMIZE,   /* minimize value [over name, name [with optimizer]]: the names in limit, a list, or NULL */
     AST_FREEZE,     /* freeze name, name: a list */
     AST_SHOW,       /* show value; outside of blocks only */
     AST_METRIC,     /* metric name = value */
-    AST_SETTING     /* name: value [, value ...] as a list */
+    AST_SETTING     /* name: value [on pattern, ...] [, value ...]: the values a list, in limit a list of patterns for each */
 } AstKind;
 
 typedef struct Ast Ast;
@@ -37,7 +37,7 @@ struct Ast {
     Loc         loc;
     const char *name;
     TypeExpr    type;
-    Expr       *value, *limit;
+    Expr       *value, *limit, *with;
     Ast        *body, *other, *next;
 };
 

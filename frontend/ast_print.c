@@ -160,7 +160,12 @@ static void print_statement(FILE *f, const Ast *a, int indent)
     case AST_IF: print_if(f, a, indent); break;
     case AST_SETTING:
         fprintf(f, "%s: ", a->name);
-        print_args(f, a->value, "", "");
+        for (int i = 0; i < a->value->narg; i++) {
+            fputs(i ? ", " : "", f);
+            print_expr(f, a->value->arg[i], 0);
+            if (a->limit->arg[i]->narg)
+                print_args(f, a->limit->arg[i], " on ", "");
+        }
         break;
     }
     if (a->kind != AST_FOR && a->kind != AST_IF && a->kind != AST_SETTING && a->kind != AST_FREEZE)
@@ -168,6 +173,10 @@ static void print_statement(FILE *f, const Ast *a, int indent)
     if (a->kind == AST_MINIMIZE && a->limit) {
         fputs(" over ", f);
         print_args(f, a->limit, "", "");
+    }
+    if (a->kind == AST_MINIMIZE && a->with) {
+        fputs(" with ", f);
+        print_expr(f, a->with, 0);
     }
     fputc('\n', f);
 }

@@ -39,7 +39,9 @@ typedef struct Scope {
     const char  *prefix;      /* of the parameters declared here: "fc1." or "" */
     bool         is_optimizer;
     bool         unsure;      /* names may be missing because of a reported mistake: unknown ones are not */
-    struct Label { const char *name; Loc loc; } *label; int nlabel, clabel;       /* labels used, and counts of unlabelled layers */
+    bool         shared;      /* of an instance that is used again: what it declares is there already */
+    /* labels used, "" of the unlabelled model, and counts of unlabelled layers */
+    struct Label { const char *name; Loc loc; const Decl *fn; } *label; int nlabel, clabel;
     const char **counted; int *count; int ncounted, ccounted;
     Value        result;
     bool         returned;
@@ -66,6 +68,13 @@ struct Model {
 /* The parameters that a loss trains, and the slots of their gradients. */
 typedef struct Trained { int n; int *param, *grad; bool reached; } Trained;
 
+/* One loss of the step: what it trains, and the optimizer behind `with`, or NULL for the train block's. */
+typedef struct Learning { Trained trained; const Expr *with; const char *label; Loc loc; } Learning;
+
+/* An optimizer's call, its settings by parameter; on: the names of its parameters, or NULL for all; label: of the loss it
+ * stands behind, which is in the names of its inputs. */
+typedef struct Optimizer { const Decl *fn; const Expr *call, *on; const char *label; Value *setting; } Optimizer;
+
 /* While a function of all gradients is unfolded: its settings, the gradients as they came and their slots. */
 typedef struct Each { const Decl *fn; const Value *setting, *g; const int *slot; int n; } Each;
 
@@ -84,6 +93,7 @@ typedef struct Build {
     /* while an initial value is computed */
     int     init_slot;        /* -1: no */
     int     nrandom;          /* random numbers drawn for it */
+    Learning *learn; int nlearn, clearn;      /* of this graph, in the order of the text */
     const Each *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
     bool    failed;
@@ -134,7 +144,8 @@ bool  is_builtin_op(Op op);                                           /* it may 
 void  find_labels(const Expr *e);                                     /* turns argument names of no builtin into labels */
 const char *const *builtin_names(int *n);
 Value build_call(Build *b, const Expr *e);
-Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix);
+/* again: an instance that is used once more, with the parameters of the first use */
+Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix, bool again);
 /* false after a mistake, and then all other mistakes are reported too */
 bool  build_body(Build *b, const Ast *a);
 bool  build_type(Build *b, const TypeExpr *t, Type *out);             /* all its dims are known */
@@ -153,14 +164,25 @@ bool  read_fields(Build *b, const Decl *data);                        /* the fie
 const Ast *find_setting(const Decl *train, const char *name);
 bool  is_train_setting(const char *name);
 bool  build_settings(Build *b, const Decl *train);
-/* The optimizer of the train block, and its settings by parameter; NULL after a mistake. */
-const Decl *build_optimizer(Build *b, const Decl *train, const Expr **call, Value **setting);
+
+/* optimizers (build_optimizer.c): that behind a loss's `with`, or else those of the train block */
+bool  build_optimizers(Build *b, const Decl *train, const Learning *l, Optimizer **list, int *n);
+const Optimizer *optimizer_of(Build *b, const Optimizer *list, int n, int param);     /* the first that is on it; NULL after a mistake */
+bool  name_matches(const char *slot, const char *pattern);            /* fc1, fc1.weight, *.weight, * */
 bool  build_entry(Build *b, EntryKind e, int64_t batch);
 /* The slot of an input or output of the model, whose type t has the batch in front; -1 after a mistake. */
 int   build_row_slot(Build *b, Loc loc, const char *name, SlotKind kind, Type t);
 
+/* A figure of each batch: false unless v is one number (build_train.c). */
+bool  build_figure(Build *b, Loc loc, const char *name, const Value *v);
+
+/* losses (build_minimize.c) */
+bool  build_minimize(Build *b, const Decl *train, const Ast *a);
+bool  build_check_names(Build *b, const Expr *names);                 /* each stands for parameters that the step has met */
+bool  check_frozen(Build *b, const Decl *train);                      /* the names behind `freeze` are there */
+
 /* the update graph (build_update.c) */
-bool  build_update(Build *b, const Decl *train, const Trained *tr);
+bool  build_update(Build *b, const Decl *train);
 Value build_sum_each(Build *b, const Expr *e);
 const Decl *gradient_function(const Model *md, const char *name);     /* that this setting names; NULL: none */
 

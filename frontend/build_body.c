@@ -18,10 +18,16 @@ static bool declare(Build *b, const Ast *a, const char *name)
 {
     for (int i = 0; i < b->ndeclared; i++)
         if (!strcmp(b->declared[i], name)) {
+            if (b->scope->shared)
+                return true;
             build_error(b, a->loc, "`%s` is declared twice", name);
             build_note(b, b->m->slot[module_slot(b->m, name)].loc, "first here");
             return false;
         }
+    if (b->scope->shared) {
+        build_error(b, a->loc, "`%s` is new in a layer that is used again: its first use had other settings", name);
+        return false;
+    }
     arena_push(&b->md->mem, b->declared, b->ndeclared, b->cdeclared);
     b->declared[b->ndeclared++] = name;
     return true;
@@ -62,6 +68,25 @@ static bool has_initial(const Build *b, int slot)
     return false;
 }
 
+/* Where a layer is used again its slots are what the use before has made of them. */
+static Ref slot_now(Build *b, Loc loc, int slot)
+{
+    for (int i = 0; i < b->g->nwrite && b->scope->shared; i++)
+        if (b->g->write[i].slot == slot)
+            return b->g->write[i].value;
+    return graph_read(b->g, loc, slot);
+}
+
+static void write_slot(Build *b, Loc loc, int slot, Ref value)
+{
+    for (int i = 0; i < b->g->nwrite; i++)
+        if (b->g->write[i].slot == slot) {
+            b->g->write[i].value = value;      /* of a layer that is used again */
+            return;
+        }
+    graph_write(b->g, loc, slot, value);
+}
+
 static bool add_slot(Build *b, const Ast *a)
 {
     const char *name = arena_printf(&b->md->mem, "%s%s", b->scope->prefix, a->name);
@@ -87,7 +112,8 @@ static bool add_slot(Build *b, const Ast *a)
         return false;
     }
     if (slot >= 0 && !ty_equal(&b->m->slot[slot].type, &t)) {
-        build_error(b, a->loc, "`%s` is %s here and %s in another entry", name, ty_str_in(b->m, &t),
+        build_error(b, a->loc, b->scope->shared ? "`%s` is %s here and %s in the first use of the layer"
+                                                : "`%s` is %s here and %s in another entry", name, ty_str_in(b->m, &t),
                     ty_str_in(b->m, &b->m->slot[slot].type));
         return false;
     }
@@ -99,7 +125,7 @@ static bool add_slot(Build *b, const Ast *a)
         slot = module_add_slot(b->m, name, kind, t, a->loc);
     bool ok = !b->init || has_initial(b, slot) || initial_value(b, a, slot);
 
-    scope_set(b, a->name, value_node(b, graph_read(b->g, a->loc, slot), a->loc))->slot = slot;
+    scope_set(b, a->name, value_node(b, slot_now(b, a->loc, slot), a->loc))->slot = slot;
     return ok;
 }
 
@@ -151,7 +177,7 @@ static bool build_next(Build *b, const Ast *a)
     n->next = v;
     n->next.loc = a->loc;
     if (b->m->slot[n->slot].kind != SLOT_grad)      /* a changed gradient goes on to the optimizer, it is no slot's value */
-        graph_write(b->g, a->loc, n->slot, v.ref);
+        write_slot(b, a->loc, n->slot, v.ref);
     return true;
 }
 

@@ -333,23 +333,27 @@ static int count_layer(Build *b, const char *name)
     return 1;
 }
 
-static bool use_label(Build *b, const Expr *e, const char *label)
+/* A label names one instance: with the same function it is used again, with its parameters. */
+static bool use_label(Build *b, const Expr *e, const char *label, const Decl *d, bool *again)
 {
     Scope *s = b->scope;
 
     for (int i = 0; i < s->nlabel; i++)
         if (!strcmp(s->label[i].name, label)) {
-            build_error(b, e->loc, "label `%s` is used twice", label);
+            *again = s->label[i].fn == d;
+            if (*again)
+                return true;
+            build_error(b, e->loc, "label `%s` is of another function: %s, not %s", label, s->label[i].fn->name, d->name);
             build_note(b, s->label[i].loc, "first here");
             return false;
         }
     arena_push(&b->md->mem, s->label, s->nlabel, s->clabel);
-    s->label[s->nlabel++] = (struct Label){ label, e->loc };
+    s->label[s->nlabel++] = (struct Label){ label, e->loc, d };
     return true;
 }
 
 /* "fc1." for the parameters of this call; NULL after a mistake. */
-static const char *instance_prefix(Build *b, const Decl *d, const Expr *e)
+static const char *instance_prefix(Build *b, const Decl *d, const Expr *e, bool *again)
 {
     Arena *mem = &b->md->mem;
     const char *label = e->label;
@@ -361,7 +365,7 @@ static const char *instance_prefix(Build *b, const Decl *d, const Expr *e)
         return label ? NULL : b->scope->prefix;
     }
     if (d->kind == DECL_MODEL && !label)
-        return b->scope->prefix;
+        return use_label(b, e, "", d, again) ? b->scope->prefix : NULL;
     if (e->label_index) {
         if (!build_int(b, e->label_index, "a label's index", &index))
             return NULL;
@@ -373,7 +377,7 @@ static const char *instance_prefix(Build *b, const Decl *d, const Expr *e)
     }
     if (!label)
         label = arena_printf(mem, "%s%d", d->name, count_layer(b, d->name));
-    if (!use_label(b, e, label))
+    if (!use_label(b, e, label, d, again))
         return NULL;
     return arena_printf(mem, "%s%s.", b->scope->prefix, label);
 }
@@ -433,9 +437,9 @@ static Value check_result(Build *b, const Decl *d, Value v, Loc at)
     return (Value){ 0 };
 }
 
-Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix)
+Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix, bool again)
 {
-    Scope *outer = b->scope, own = { .prefix = prefix, .is_optimizer = d->kind == DECL_OPTIMIZER };
+    Scope *outer = b->scope, own = { .prefix = prefix, .is_optimizer = d->kind == DECL_OPTIMIZER, .shared = outer->shared || again };
     Frame frame = { d, at, b->frame };
     Loc *place = arena_array(&b->md->mem, Loc, d->nparam + 1);
     Value v = { 0 };
@@ -483,7 +487,7 @@ Value build_call(Build *b, const Expr *e)
     const Expr **given;
     const char *prefix;
     Value *arg, v;
-    bool ok = true;
+    bool ok = true, again = false;
 
     if (!d || (d->kind != DECL_FN && d->kind != DECL_MODEL)) {
         if (build_builtin(b, e, &v))
@@ -492,7 +496,7 @@ Value build_call(Build *b, const Expr *e)
     }
     given = arena_array(&b->md->mem, const Expr *, d->nparam + 1);
     arg = arena_array(&b->md->mem, Value, d->nparam + 1);
-    if (!match_arguments(b, d, e, given) || !(prefix = instance_prefix(b, d, e)))
+    if (!match_arguments(b, d, e, given) || !(prefix = instance_prefix(b, d, e, &again)))
         return (Value){ 0 };
     for (int i = 0; i < d->nparam; i++)
         if (given[i]) {
@@ -500,5 +504,5 @@ Value build_call(Build *b, const Expr *e)
             ok &= arg[i].kind != VAL_NONE;
             arg[i].loc = given[i]->loc;
         }
-    return ok ? build_instance(b, d, e, arg, e->loc, prefix) : (Value){ 0 };
+    return ok ? build_instance(b, d, e, arg, e->loc, prefix, again) : (Value){ 0 };
 }

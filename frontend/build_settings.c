@@ -11,91 +11,6 @@ const Ast *find_setting(const Decl *t, const char *name)
     return NULL;
 }
 
-/* ---- the optimizer ---- */
-
-static int setting_place(const Decl *d, const Expr *call, int arg)
-{
-    for (int i = 2; i < d->nparam; i++)
-        if (call->argname[arg] ? !strcmp(call->argname[arg], d->param[i].name) : i == arg + 2)
-            return i;
-    return -1;
-}
-
-static Value unknown_setting(Build *b, const Decl *d, const Expr *call, int arg)
-{
-    const char **names = arena_array(&b->md->mem, const char *, d->nparam + 1), *name = call->argname[arg], *near;
-
-    for (int i = 2; i < d->nparam; i++)
-        names[i - 2] = d->param[i].name;
-    if (!name) {
-        build_error(b, call->arg[arg]->loc, "%s has %d setting%s, this is one more", d->name, d->nparam - 2,
-                    d->nparam == 3 ? "" : "s");
-    } else {
-        near = diag_near(name, names, d->nparam - 2);
-        build_error(b, call->argname_loc[arg], near ? "%s has no setting `%s`; did you mean `%s`?" : "%s has no setting `%s`",
-                    d->name, name, near);
-    }
-    build_note_decl(b, d);
-    return (Value){ 0 };
-}
-
-/* The settings of the optimizer's call, by parameter; w and g come from the step. */
-static bool optimizer_settings(Build *b, const Decl *d, const Expr *call, Value *setting)
-{
-    Scope own = { .prefix = "" }, *outer = b->scope;
-    bool ok = true;
-
-    for (int i = 0; i < call->narg; i++) {
-        int at = setting_place(d, call, i);
-        Value v = at < 0 ? unknown_setting(b, d, call, i) : build_value(b, call->arg[i]);
-
-        if (v.kind && setting[at].kind)
-            v = build_error(b, call->arg[i]->loc, "%s: `%s` is given twice", d->name, d->param[at].name);
-        b->scope = &own;
-        ok &= v.kind && bind_argument(b, d, &d->param[at], &v, call->arg[i]->loc);
-        b->scope = outer;
-        if (at >= 0)
-            setting[at] = v;
-    }
-    for (int i = 2; i < d->nparam && ok; i++)
-        if (!setting[i].kind && !d->param[i].init) {
-            build_error(b, call->loc, "%s: `%s` is missing", d->name, d->param[i].name);
-            build_note_decl(b, d);
-            ok = false;
-        }
-    return ok;
-}
-
-const Decl *build_optimizer(Build *b, const Decl *t, const Expr **call, Value **setting)
-{
-    const Ast *a = find_setting(t, "optimizer");
-    const Expr *e = a && a->value->narg == 1 ? a->value->arg[0] : NULL;
-    const Decl *d;
-
-    if (!a) {
-        for (a = t->body; a && !(a->kind == AST_ASSIGN && !strcmp(a->name, "optimizer")); a = a->next)
-            ;
-        if (!a)      /* else it was written as an equation, which is reported */
-            build_error(b, t->loc, "a loss is minimized, but no `optimizer:` is set");
-        return NULL;
-    }
-    if (!e || (e->kind != EXPR_CALL && e->kind != EXPR_NAME)) {
-        build_error(b, a->value->loc, "optimizer wants a call such as sgd(lr: 0.1)");
-        return NULL;
-    }
-    if (!(d = wanted_decl(b, DECL_OPTIMIZER, "optimizer", e->name, e->name_loc)))
-        return NULL;
-    if (d->nparam < 2) {
-        build_error(b, d->loc, "an optimizer's first parameters are the weight and its gradient");
-        return NULL;
-    }
-    *call = e;
-    *setting = arena_array(&b->md->mem, Value, d->nparam + 1);
-    return optimizer_settings(b, d, e, *setting) ? d : NULL;
-}
-
-/* ---- settings ---- */
-
 static const char *const setting_name[] = { "optimizer", "batch", "epochs", "seed", "expect", "require" };
 enum { NSETTING = sizeof setting_name / sizeof *setting_name };
 
@@ -251,15 +166,32 @@ static bool unknown_train_setting(Build *b, const Ast *a)
     return false;
 }
 
+/* Patterns stand behind optimizers, and each of them is of some parameter. */
+static bool check_patterns(Build *b, const Ast *a)
+{
+    bool ok = true;
+
+    for (int i = 0; i < a->limit->narg; i++) {
+        const Expr *on = a->limit->arg[i];
+
+        if (on->narg && strcmp(a->name, "optimizer")) {
+            build_error(b, on->arg[0]->loc, "`on` stands behind an optimizer, `%s` is for all parameters", a->name);
+            return false;
+        }
+        ok &= build_check_names(b, on);
+    }
+    return ok;
+}
+
 static bool build_setting(Build *b, const Ast *a)
 {
     TrainInfo *t = &b->m->train;
-    const Expr *call;
-    Value *setting;
+    Optimizer *list;
     int64_t x;
+    int n;
 
     if (!strcmp(a->name, "optimizer"))      /* is checked where it is used, or here if a mistake keeps it from that */
-        return b->m->update || b->m != b->md->checked || build_optimizer(b, train_decl(b->md), &call, &setting) != NULL;
+        return b->m->update || b->m != b->md->checked || build_optimizers(b, train_decl(b->md), NULL, &list, &n);
     if (!strcmp(a->name, "batch"))
         return whole_setting(b, a, 1, &t->batch);
     if (!strcmp(a->name, "epochs"))
@@ -293,7 +225,7 @@ bool build_settings(Build *b, const Decl *t)
     for (const Ast *a = t->body; a; a = a->next) {
         if (a->kind != AST_SETTING)
             continue;
-        ok &= build_setting(b, a);
+        ok &= build_setting(b, a) && check_patterns(b, a);
         for (const Ast *c = a->next; c; c = c->next)
             if (c->kind == AST_SETTING && !strcmp(a->name, c->name) && strcmp(a->name, "expect")) {
                 build_error(b, c->loc, "`%s` is set twice", c->name);

@@ -5,7 +5,7 @@
 
 /* ---- figures ---- */
 
-static bool write_figure(Build *b, Loc loc, const char *name, const Value *v)
+bool build_figure(Build *b, Loc loc, const char *name, const Value *v)
 {
     Type t = ty_scalar(build_float(b));
     int slot = module_slot(b->m, name);
@@ -39,117 +39,6 @@ static bool poison_figure(Build *b, const char *name)
     return false;
 }
 
-/* ---- minimize ---- */
-
-/* Does a parameter's name lie under one of the names, or is it one of them? */
-static bool is_under(const char *slot, const Expr *names)
-{
-    for (int i = 0; names && i < names->narg; i++) {
-        size_t n = strlen(names->arg[i]->name);
-
-        if (!strncmp(slot, names->arg[i]->name, n) && (!slot[n] || slot[n] == '.'))
-            return true;
-    }
-    return false;
-}
-
-static bool is_frozen(const Decl *t, const char *slot)
-{
-    for (const Ast *a = t->body; a; a = a->next)
-        if (a->kind == AST_FREEZE && is_under(slot, a->value))
-            return true;
-    return false;
-}
-
-/* Each of the names stands for parameters that the step has met. */
-static bool check_names(Build *b, const Expr *names)
-{
-    bool ok = true;
-
-    for (int i = 0; names && i < names->narg; i++) {
-        const Expr *e = names->arg[i], one = { .narg = 1, .arg = &names->arg[i] };
-        const char **known = arena_array(&b->md->mem, const char *, 2 * b->m->nslot + 1), *near;
-        bool found = false;
-        int n = 0;
-
-        for (int slot = 0; slot < b->m->nslot; slot++)
-            if (b->m->slot[slot].kind == SLOT_param) {
-                char *label = arena_strdup(&b->md->mem, b->m->slot[slot].name);
-
-                found = found || is_under(label, &one);
-                if (strrchr(label, '.'))
-                    *strrchr(label, '.') = 0;
-                known[n++] = label;
-                known[n++] = b->m->slot[slot].name;
-            }
-        near = diag_near(e->name, known, n);
-        if (!found)
-            build_error(b, e->loc, near ? "no parameter lies under `%s`; did you mean `%s`?" : "no parameter lies under `%s`",
-                        e->name, near);
-        ok &= found;
-    }
-    return ok;
-}
-
-/* The parameters that the loss depends on, under the names in over unless that is NULL, but for the frozen ones. */
-static Trained reached_params(Build *b, const Decl *train, Ref loss, const Expr *over)
-{
-    bool *want = arena_array(&b->md->mem, bool, b->g->nnode);
-    Trained t = { .param = arena_array(&b->md->mem, int, b->m->nslot + 1),
-                  .grad = arena_array(&b->md->mem, int, b->m->nslot + 1) };
-    int nslot = b->m->nslot;
-
-    graph_reach(b->g, loss, want);
-    for (int slot = 0; slot < nslot; slot++) {
-        bool used = false;
-
-        for (int id = 1; id < b->g->nnode && b->m->slot[slot].kind == SLOT_param; id++)
-            used |= want[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
-        t.reached |= used;
-        if (used && (!over || is_under(b->m->slot[slot].name, over)) && !is_frozen(train, b->m->slot[slot].name))
-            t.param[t.n++] = slot;
-    }
-    return t;
-}
-
-static int grad_slot(Build *b, int param, Loc loc)
-{
-    const char *name = arena_printf(&b->m->mem, "%s.grad", b->m->slot[param].name);
-    int slot = module_slot(b->m, name);
-
-    return slot >= 0 ? slot : module_add_slot(b->m, name, SLOT_grad, b->m->slot[param].type, loc);
-}
-
-static bool build_minimize(Build *b, const Decl *t, const Ast *a)
-{
-    Value v = build_value(b, a->value);
-    Trained tr;
-
-    if (!v.kind || !write_figure(b, a->value->loc, "loss", &v))
-        return false;
-    if (b->g->nmin) {
-        build_error(b, a->loc, "several losses are not supported yet: add them up");
-        return false;
-    }
-    if (!dt_is_float(value_type(b, &v)->dtype)) {
-        build_error(b, a->value->loc, "a loss is a float, got %s", build_describe(b, &v));
-        return false;
-    }
-    if (!check_names(b, a->limit))
-        return false;
-    tr = reached_params(b, t, v.ref, a->limit);
-    if (!tr.n) {
-        build_error(b, a->value->loc, !tr.reached ? "the loss depends on no parameter"
-                                      : a->limit  ? "the loss depends on no parameter under these names that is not frozen"
-                                                  : "every parameter that the loss depends on is frozen");
-        return false;
-    }
-    for (int i = 0; i < tr.n; i++)
-        tr.grad[i] = grad_slot(b, tr.param[i], a->loc);
-    graph_minimize(b->g, a->loc, v.ref, tr.n, tr.param, tr.grad);
-    return b->g->entry != ENTRY_TRAIN || b->m->update || build_update(b, t, &tr);
-}
-
 /* ---- entries ---- */
 
 static bool train_statement(Build *b, const Decl *t, const Ast *a)
@@ -162,7 +51,7 @@ static bool train_statement(Build *b, const Decl *t, const Ast *a)
         return build_minimize(b, t, a);
     if (a->kind == AST_METRIC) {
         v = build_value(b, a->value);
-        return v.kind ? write_figure(b, a->loc, a->name, &v) : poison_figure(b, a->name);
+        return v.kind ? build_figure(b, a->loc, a->name, &v) : poison_figure(b, a->name);
     }
     if (a->kind == AST_RETURN) {
         build_error(b, a->loc, "a train block returns nothing");
@@ -203,8 +92,7 @@ static bool build_step(Build *b, const Decl *t)
         build_error(b, t->loc, "the train block minimizes nothing");
         ok = false;
     }
-    for (const Ast *a = t->body; a && ok; a = a->next)
-        ok = a->kind != AST_FREEZE || check_names(b, a->value);
+    ok = ok && check_frozen(b, t) && (b->g->entry != ENTRY_TRAIN || b->m->update || build_update(b, t));
     return build_settings(b, t) && ok;
 }
 
@@ -269,7 +157,7 @@ static bool build_infer(Build *b, const Decl *d, int64_t batch)
             return false;
         arg[i] = value_node(b, graph_read(b->g, p->loc, slot), p->loc);
     }
-    v = build_instance(b, d, &call, arg, d->loc, "");
+    v = build_instance(b, d, &call, arg, d->loc, "", false);
     if (v.kind != VAL_NODE || value_type(b, &v)->rank < 1 || value_type(b, &v)->dim[0] != batch) {
         if (v.kind)
             build_error(b, d->loc, "a model's result begins with the batch, this is %s", build_describe(b, &v));
@@ -300,7 +188,7 @@ bool build_entry(Build *b, EntryKind entry, int64_t batch)
     if (b->m->dim_probe)
         b->m->dim_name = batch_name(model);
     b->g = g;
-    b->ndeclared = b->nunfolded = 0;
+    b->ndeclared = b->nunfolded = b->nlearn = 0;
     b->training = entry == ENTRY_TRAIN;
     if (b->md->values) {
         ok = build_values(b);

@@ -5,16 +5,28 @@
 
 /* ---- the optimizer ---- */
 
-/* One parameter's new value: the optimizer's body with w and g. */
-static bool update_param(Build *b, const Decl *d, const Expr *call, const Value *setting, int param, const Value *grad)
+/* Two optimizers may give their lr different values: then the later one's has its name as well. */
+static Value input_of(Build *b, const Optimizer *o, const Param *p, double value)
 {
+    int slot = module_slot(b->m, p->name);
+    bool taken = slot >= 0 && b->m->slot[slot].kind == SLOT_scalar && b->m->slot[slot].value != value;
+    const char *apart = o->label ? o->label : taken ? o->fn->name : NULL;
+
+    return build_scalar(b, o->call->loc, apart ? arena_printf(&b->md->mem, "%s.%s", apart, p->name) : p->name, value);
+}
+
+/* One parameter's new value: the optimizer's body with w and g. */
+static bool update_param(Build *b, const Optimizer *o, int param, const Value *grad)
+{
+    const Decl *d = o->fn;
+    const Expr *call = o->call;
     Value *arg = arena_array(&b->md->mem, Value, d->nparam + 1);
     const char *prefix = arena_printf(&b->md->mem, "%s.", b->m->slot[param].name);
     Scope *outer = b->scope, own = { .prefix = prefix, .is_optimizer = true };
     Frame frame = { d, call->loc, b->frame };
     bool ok = true;
 
-    memcpy(arg, setting, (size_t)d->nparam * sizeof *arg);
+    memcpy(arg, o->setting, (size_t)d->nparam * sizeof *arg);
     arg[0] = value_node(b, graph_read(b->g, call->loc, param), call->loc);
     arg[1] = *grad;
     b->scope = &own;
@@ -25,7 +37,7 @@ static bool update_param(Build *b, const Decl *d, const Expr *call, const Value 
         if (!v.kind && p->init)
             v = build_value(b, p->init);
         if (p->input && v.kind == VAL_NUMBER && !v.is_truth)
-            v = build_scalar(b, call->loc, p->name, v.number);
+            v = input_of(b, o, p, v.number);
         ok = v.kind && bind_argument(b, d, p, &v, call->loc);
     }
     Name *w = scope_find(&own, d->param[0].name);
@@ -165,26 +177,60 @@ static bool change_gradients(Build *b, const Decl *d, const Ast *a, const Traine
     return ok;
 }
 
-bool build_update(Build *b, const Decl *t, const Trained *tr)
+/* The parameters of all losses together. */
+static Trained all_trained(Build *b)
+{
+    Trained all = { 0 };
+
+    for (int i = 0; i < b->nlearn; i++)
+        all.n += b->learn[i].trained.n;
+    all.param = arena_array(&b->md->mem, int, all.n + 1);
+    all.grad = arena_array(&b->md->mem, int, all.n + 1);
+    all.n = 0;
+    for (int i = 0; i < b->nlearn; i++) {
+        const Trained *tr = &b->learn[i].trained;
+
+        memcpy(all.param + all.n, tr->param, (size_t)tr->n * sizeof *tr->param);
+        memcpy(all.grad + all.n, tr->grad, (size_t)tr->n * sizeof *tr->grad);
+        all.n += tr->n;
+    }
+    return all;
+}
+
+/* The new values of what one loss trains; each reads what stood before the step. */
+static bool update_trained(Build *b, const Decl *t, const Learning *l, const Value *grad)
+{
+    Optimizer *list;
+    int n;
+    bool ok = build_optimizers(b, t, l, &list, &n);
+
+    for (int i = 0; i < l->trained.n && ok; i++) {
+        const Optimizer *o = optimizer_of(b, list, n, l->trained.param[i]);
+
+        ok = o && update_param(b, o, l->trained.param[i], &grad[i]);
+    }
+    return ok;
+}
+
+bool build_update(Build *b, const Decl *t)
 {
     Graph *g = b->g;
     Scope *scope = b->scope, own = { .prefix = "" };
-    Value *grad = arena_array(&b->md->mem, Value, tr->n + 1), *setting;
-    const Expr *call;
+    Trained all = all_trained(b);
+    Value *grad = arena_array(&b->md->mem, Value, all.n + 1);
     const Decl *d;
     bool ok = true;
 
     b->g = b->m->update = graph_new(b->m, ENTRY_UPDATE, 0);
-    for (int i = 0; i < tr->n; i++)
-        grad[i] = value_node(b, graph_read(b->g, t->loc, tr->grad[i]), t->loc);
+    for (int i = 0; i < all.n; i++)
+        grad[i] = value_node(b, graph_read(b->g, t->loc, all.grad[i]), t->loc);
     b->scope = &own;
     for (const Ast *a = t->body; a && ok; a = a->next)
         if (a->kind == AST_SETTING && (d = gradient_function(b->md, a->name)))
-            ok = change_gradients(b, d, a, tr, grad);
+            ok = change_gradients(b, d, a, &all, grad);
     b->scope = scope;
-    ok = ok && (d = build_optimizer(b, t, &call, &setting)) != NULL;
-    for (int i = 0; i < tr->n && ok; i++)
-        ok = update_param(b, d, call, setting, tr->param[i], &grad[i]);
+    for (int i = 0, at = 0; i < b->nlearn && ok; at += b->learn[i++].trained.n)
+        ok = update_trained(b, t, &b->learn[i], grad + at);
     b->g = g;
     return ok;
 }

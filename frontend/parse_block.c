@@ -78,27 +78,87 @@ static Ast *read_if(Parser *p, Loc loc)
     return a;
 }
 
-/* name: value, value ... */
-static Ast *read_setting(Parser *p)
+/* A name, or * and the end of names: *.weight. */
+static Expr *read_pattern(Parser *p)
 {
-    Token name = lex_next(p->lx);
-    Ast *a = parse_new(p, AST_SETTING, name.text, name.loc);
+    Token star = lex_peek(p->lx, 0);
+    Expr *e;
+
+    if (!lex_take(p->lx, "*")) {
+        e = expr_parse(p->lx, p->mem, p->d, false);
+        if (e && e->kind != EXPR_NAME)
+            diag_error(p->d, e->loc, "wants the name of a label or a parameter, such as fc1 or *.weight");
+        return e && e->kind == EXPR_NAME ? e : NULL;
+    }
+    e = arena_new(p->mem, Expr);
+    e->kind = EXPR_NAME;
+    e->name = "*";
+    e->loc = e->name_loc = star.loc;
+    while (lex_take(p->lx, ".")) {
+        const char *name;
+        Loc loc;
+
+        if (!parse_name(p, "a name", &name, &loc))
+            return NULL;
+        e->name = arena_printf(p->mem, "%s.%s", e->name, name);
+        e->loc = e->name_loc = loc_span(star.loc, loc);
+    }
+    return e;
+}
+
+/* Behind a comma: another pattern, or the next value of the setting, which is a call? */
+static bool pattern_follows(Parser *p)
+{
+    Token t = lex_peek(p->lx, 1);
+
+    return lex_is(p->lx, ",") && (!strcmp(t.text, "*") || (t.kind == TOK_NAME && strcmp(lex_peek(p->lx, 2).text, "(")));
+}
+
+/* [on pattern, pattern] behind a value of a setting; a list, empty without `on`; NULL after a mistake. */
+static Expr *read_on(Parser *p)
+{
     Expr *list = arena_new(p->mem, Expr);
     int cap = 0;
 
-    lex_next(p->lx);
     list->kind = EXPR_LIST;
     list->name = "list";
+    if (!lex_take(p->lx, "on"))
+        return list;
     do {
-        Expr *e = expr_parse(p->lx, p->mem, p->d, false);
+        Expr *e = read_pattern(p);
 
         if (!e)
             return NULL;
         arena_push(p->mem, list->arg, list->narg, cap);
         list->arg[list->narg++] = e;
+    } while (pattern_follows(p) && lex_take(p->lx, ","));
+    return list;
+}
+
+/* name: value, value ..., each maybe with patterns behind `on` */
+static Ast *read_setting(Parser *p)
+{
+    Token name = lex_next(p->lx);
+    Ast *a = parse_new(p, AST_SETTING, name.text, name.loc);
+    Expr *list = arena_new(p->mem, Expr), *on = arena_new(p->mem, Expr);
+    int cap = 0, con = 0;
+
+    lex_next(p->lx);
+    list->kind = on->kind = EXPR_LIST;
+    list->name = on->name = "list";
+    do {
+        Expr *e = expr_parse(p->lx, p->mem, p->d, false), *names = e ? read_on(p) : NULL;
+
+        if (!e || !names)
+            return NULL;
+        arena_push(p->mem, list->arg, list->narg, cap);
+        list->arg[list->narg++] = e;
+        arena_push(p->mem, on->arg, on->narg, con);
+        on->arg[on->narg++] = names;
     } while (lex_take(p->lx, ","));
     list->loc = list->name_loc = loc_span(list->arg[0]->loc, list->arg[list->narg - 1]->loc);
     a->value = list;
+    a->limit = on;
     return parse_end_statement(p) ? a : NULL;
 }
 
@@ -180,12 +240,13 @@ static Expr *read_names(Parser *p)
     return list;
 }
 
-/* minimize value [over names], after its keyword */
+/* minimize value [over names [with optimizer]], after its keyword */
 static Ast *read_minimize(Parser *p, Token word)
 {
     Ast *a = parse_new(p, AST_MINIMIZE, word.text, word.loc);
 
-    if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)) || (lex_take(p->lx, "over") && !(a->limit = read_names(p))))
+    if (!(a->value = expr_parse(p->lx, p->mem, p->d, false)) || (lex_take(p->lx, "over") && !(a->limit = read_names(p)))
+        || (a->limit && lex_take(p->lx, "with") && !(a->with = expr_parse(p->lx, p->mem, p->d, false))))
         return NULL;
     return parse_end_statement(p) ? a : NULL;
 }

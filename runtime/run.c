@@ -129,7 +129,7 @@ static void on_step(void *ctx, int64_t step, const double *figure)
 void nnd_print_figures(FILE *f, const NndTrain *t, const double *figure)
 {
     for (int i = 0; i < t->nmetric; i++)
-        fprintf(f, i ? " %s=%.3f" : " %s=%.4f", t->metric[i], figure[i]);
+        fprintf(f, strncmp(t->metric[i], "loss", 4) ? " %s=%.3f" : " %s=%.4f", t->metric[i], figure[i]);
 }
 
 static void print_epoch(const Run *r, const NndEpoch *e)

@@ -4,6 +4,7 @@
  * asked and figures are added up, batch by batch, so that no result depends on how many batches a call had.
  */
 #include <math.h>
+#include <string.h>
 #include <time.h>
 
 #include "runtime/nnd.h"
@@ -80,6 +81,9 @@ static void run_open(Run *r, NndSession *s, const NndData *data, int split, cons
                          .scalar = fit->scalar, .metric_out = s->metric, .par = s->par };
 }
 
+/* The first figure is the loss; others may be called after what they train: loss_generator. */
+static bool is_loss(const NndSession *s, int m) { return !m || !strncmp(s->image->train->metric[m], "loss_", 5); }
+
 /* One call: nbatch batches from row number `from` of the order on. */
 static int run_call(Run *r, const NndEntry *e, int64_t from, int64_t nbatch)
 {
@@ -96,11 +100,12 @@ static int run_call(Run *r, const NndEntry *e, int64_t from, int64_t nbatch)
 
         if (e->kind == NND_TRAIN && r->fit->on_step)
             r->fit->on_step(r->fit->ctx, r->call.step + i, figure);
-        if (e->kind == NND_TRAIN && !isfinite(figure[0]))
-            return nnd_fail(r->err, NND_E_DIVERGED, "the loss became %s in step %lld",
-                            isnan(figure[0]) ? "nan" : "infinite", (long long)(r->call.step + i));
-        for (int m = 0; m < nmetric; m++)
+        for (int m = 0; m < nmetric; m++) {
+            if (e->kind == NND_TRAIN && is_loss(s, m) && !isfinite(figure[m]))
+                return nnd_fail(r->err, NND_E_DIVERGED, "the %s became %s in step %lld", s->image->train->metric[m],
+                                isnan(figure[m]) ? "nan" : "infinite", (long long)(r->call.step + i));
             r->sum[m] += figure[m] * (double)e->batch;
+        }
     }
     r->rows += e->batch * nbatch;
     if (e->kind == NND_TRAIN)

@@ -57,6 +57,9 @@ CASES = {
     'adamw': ('mlp', 'ce', adamw(lr=1e-3, weight_decay=0.1), None, None),
     'clipped': ('mlp', 'ce', sgd(lr=0.5), None, 0.1),
     'normed': ('normed', 'ce', sgd(lr=0.1), None, None),
+    'shared': ('normed', 'ce', sgd(lr=0.1), None, None),
+    'two': ('mlp', 'mse', sgd(lr=0.5), None, None),
+    'grouped': ('mlp', 'ce', sgd(lr=0.1), None, None),
     'smoothed': ('mlp', 'smooth', sgd(lr=0.1), None, None),
     'huber': ('mlp', 'huber', sgd(lr=0.5), None, None),
     'l1': ('mlp', 'l1', sgd(lr=0.05), None, None),
@@ -137,12 +140,29 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
     lr = opt.param_groups[0]['lr']
     running = torch.zeros(50, dtype=dtype), torch.ones(50, dtype=dtype)
     losses = []
+    if case == 'two':       # each loss trains one layer, and both are computed before either moves
+        opt = torch.optim.SGD([p['fc1.weight'], p['fc1.bias']], lr=0.5)
+        other = torch.optim.Adam([p['fc2.weight'], p['fc2.bias']], lr=1e-3)
+    if case == 'grouped':
+        opt = torch.optim.AdamW([v for k, v in p.items() if k.endswith('.weight')], lr=1e-3, weight_decay=0.1)
+        other = torch.optim.SGD([v for k, v in p.items() if k.endswith('.bias')], lr=0.1)
     for step, r in enumerate(rows[:steps], 1):
         x = torch.from_numpy(images[r].reshape(len(r), 784)).to(dtype) / 255
         y = torch.from_numpy(labels[r].astype(np.int64))
-        l = LOSSES[loss](forward(net, p, x, running), y, F.one_hot(y, 10).to(dtype))
-        opt.zero_grad()
+        out = forward(net, p, x, running)
+        if case == 'shared':     # the same layers on darker images: the norm's statistics move twice
+            half = torch.from_numpy(images[r].reshape(len(r), 784) // 2).to(dtype) / 255
+            out = out + forward(net, p, half, running)
+        l = LOSSES[loss](out, y, F.one_hot(y, 10).to(dtype))
+        if case == 'two':
+            ce = torch.autograd.grad(F.cross_entropy(out, y), [p['fc2.weight'], p['fc2.bias']], retain_graph=True)
+        for v in p.values():
+            v.grad = None
         l.backward()
+        if case == 'two':
+            p['fc2.weight'].grad, p['fc2.bias'].grad = ce
+        if case in ('two', 'grouped'):
+            other.step()
         if clip:
             torch.nn.utils.clip_grad_norm_(p.values(), clip)
         if schedule:
@@ -152,6 +172,8 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
     x, y = (torch.from_numpy(a.astype(np.int64)) for a in test)
     with torch.no_grad():
         out = forward(net, p, x.reshape(len(y), 784).to(dtype) / 255, running)
+        if case == 'shared':
+            out = out + forward(net, p, (x.reshape(len(y), 784) // 2).to(dtype) / 255, running)
     return losses, LOSSES[loss](out, y, F.one_hot(y, 10).to(dtype)).item()
 
 
