@@ -93,6 +93,7 @@ typedef struct Build {
     /* while an initial value is computed */
     int     init_slot;        /* -1: no */
     int     nrandom;          /* random numbers drawn for it */
+    int     nnoise;           /* calls of random(x) in this graph */
     Learning *learn; int nlearn, clearn;      /* of this graph, in the order of the text */
     const Each *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */

@@ -331,15 +331,31 @@ static uint32_t stream_of(const char *name, int n)
 }
 
 /* random(): numbers in [0, 1), one for each element of the parameter that is being filled */
+/* random(x): new numbers in every step, one for each element of x.  The stream is the layer's and the place among all
+ * such calls of the step, so two dropouts differ, and entries of other batches draw alike. */
+static Value step_noise(Build *b, const Expr *e, Op op)
+{
+    Value v = tensor(b, e, 0);
+    int64_t stream = stream_of(arena_printf(&b->md->mem, "%srandom(x)", b->scope->prefix), b->nnoise++);
+    Type t;
+
+    if (!v.kind)
+        return v;
+    if (b->init_slot >= 0 || b->g->entry == ENTRY_UPDATE)
+        return build_error(b, e->loc, "random(x) stands in a step; an initial value has its numbers from random()");
+    t = ty_with(*value_type(b, &v), dt_is_float(value_type(b, &v)->dtype) ? value_type(b, &v)->dtype : build_float(b));
+    return value_node(b, build_make(b, op, e->name_loc, 0, NULL, 1, &stream, &t), e->loc);
+}
+
 static Value random_numbers(Build *b, const Expr *e, Op op)
 {
     int64_t stream;
     Type t;
 
     if (e->narg)
-        return build_error(b, e->loc, "random takes no arguments");
+        return step_noise(b, e, op);
     if (b->init_slot < 0)
-        return build_error(b, e->loc, "random() fills parameters and states: it stands in their initial values alone");
+        return build_error(b, e->loc, "random() fills parameters and states; in a step write random(x), a number for each element of x");
     t = b->m->slot[b->init_slot].type;
     if (!dt_is_float(t.dtype))
         t.dtype = build_float(b);

@@ -14,7 +14,7 @@ model()
     net=mlp loss='cross_entropy(p, label)' o='optimizer: sgd(lr: 0.1)'
     case $1 in
     slp | mlp) net=$1; sed 's/^    expect.*//' "models/$1.nnd" >"$w/$1.nnd"; return ;;
-    relu | normed) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    relu | normed | attention | embedded) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
     shared)
         net=normed
         sed 's/^    minimize.*/    q = normed(u8(f32(image) \/ 2))\n    minimize cross_entropy(p + q, label)/' $ref/normed.nnd >"$w/shared.nnd"
@@ -94,7 +94,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed shared smoothed huber l1; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed huber l1; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done

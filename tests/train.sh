@@ -115,6 +115,16 @@ stage_times()
     done
 }
 
+# Of 10 million numbers three in ten are 0, the mean stays; evaluation drops nothing; the same on any threads.
+drops()
+{
+    sed -e 's/p = slp(image)/&\n    d = dropout(f32(image) * 0 + 1, p: 0.3)/' -e 's/^    metric.*/    metric zero = mean(d == 0)\n    metric kept = mean(d)/' \
+        -e 's/^    expect.*//' models/slp.nnd >"$work/drop.nnd"
+    run 0 "$work/drop.nnd" --steps 200 --threads 1 --log "$work/1.csv" && run 0 "$work/drop.nnd" --steps 200 --threads 3 --log "$work/3.csv" || return 1
+    cut -d, -f1-8 "$work/1.csv" >"$work/1" && cut -d, -f1-8 "$work/3.csv" | cmp - "$work/1" || return 1
+    awk -F, 'NR == 2 { exit !($4 > 0.2995 && $4 < 0.3005 && $5 > 0.999 && $5 < 1.001 && $7 == 0 && $8 == 1) }' "$work/1" || { cat "$work/1"; return 1; }
+}
+
 device_first()
 {
     run 0 models/slp.nnd --steps 1 && grep -qE '^device' "$work/err" || { cat "$work/err"; return 1; }
@@ -165,4 +175,7 @@ ok "a layer, a loss and an optimiser of the user's own" own
 ok 'a constant from the command line' own_constant
 ok 'models/slp.nnd keeps its promise' run 0 models/slp.nnd
 ok 'models/mlp.nnd keeps its promise' run 0 models/mlp.nnd
+ok 'models/mlp_adam.nnd keeps its promise' run 0 models/mlp_adam.nnd
+ok 'models/autoencoder.nnd keeps its promise' run 0 models/autoencoder.nnd
+ok 'dropout' drops
 finish

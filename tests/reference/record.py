@@ -16,6 +16,8 @@ NETS = {
     'slp': [('fc', 784, 10)],
     'mlp': [('fc1', 784, 50), ('fc2', 50, 10)],
     'relu': [('fc1', 784, 128), ('fc2', 128, 64), ('fc3', 64, 10)],
+    'attention': [('fc1', 28, 32), ('fc2', 32, 10)],    # over the rows of an image, with attn and a layer norm ln between
+    'embedded': [('fc1', 112, 10)],                     # behind an embedding emb of brightness, averaged over rows
     'normed': [('fc1', 784, 50), ('fc2', 50, 10)],      # with a batch norm bn, ReLU and a layer norm ln between
 }
 
@@ -57,6 +59,8 @@ CASES = {
     'adamw': ('mlp', 'ce', adamw(lr=1e-3, weight_decay=0.1), None, None),
     'clipped': ('mlp', 'ce', sgd(lr=0.5), None, 0.1),
     'normed': ('normed', 'ce', sgd(lr=0.1), None, None),
+    'attention': ('attention', 'ce', adam(lr=1e-3), None, None),
+    'embedded': ('embedded', 'ce', sgd(lr=0.5), None, None),
     'shared': ('normed', 'ce', sgd(lr=0.1), None, None),
     'two': ('mlp', 'mse', sgd(lr=0.5), None, None),
     'grouped': ('mlp', 'ce', sgd(lr=0.1), None, None),
@@ -94,6 +98,12 @@ def weights(net, seed):
         k = fan ** -0.5
         w[name + '.weight'] = (torch.rand(out, fan, generator=g) * 2 - 1) * k
         w[name + '.bias'] = (torch.rand(out, generator=g) * 2 - 1) * k
+    if net == 'attention':
+        for name, shape in (('attn.in_proj_weight', [96, 32]), ('attn.in_proj_bias', [96]), ('attn.out_proj.weight', [32, 32]),
+                            ('attn.out_proj.bias', [32]), ('ln.weight', [32]), ('ln.bias', [32])):
+            w[name] = (torch.rand(*shape, generator=g) * 2 - 1) * 32 ** -0.5
+    if net == 'embedded':
+        w['emb.weight'] = torch.randn(256, 4, generator=g)
     if net == 'normed':
         for name in 'bn', 'ln':
             w[name + '.weight'] = torch.rand(50, generator=g) + 0.5
@@ -119,6 +129,16 @@ def orders(epochs, rows, n, seed):
 
 def forward(net, p, x, running):
     layers = NETS[net]
+    if net == 'attention':
+        x = (x.reshape(-1, 28, 28) @ p['fc1.weight'].T + p['fc1.bias']).transpose(0, 1)
+        mask = torch.ones(28, 28, dtype=torch.bool).triu(1)
+        y, _ = F.multi_head_attention_forward(x, x, x, 32, 4, p['attn.in_proj_weight'], p['attn.in_proj_bias'], None, None, False,
+                                              0.0, p['attn.out_proj.weight'], p['attn.out_proj.bias'], attn_mask=mask)
+        x = F.layer_norm(x + y, [32], p['ln.weight'], p['ln.bias']).mean(0)
+        return x @ p['fc2.weight'].T + p['fc2.bias']
+    if net == 'embedded':
+        x = F.embedding((x * 255).round().long().reshape(-1, 28, 28), p['emb.weight']).mean(1)
+        return x.reshape(-1, 112) @ p['fc1.weight'].T + p['fc1.bias']
     if net == 'normed':
         x = x @ p['fc1.weight'].T + p['fc1.bias']
         x = F.batch_norm(x, *running, p['bn.weight'], p['bn.bias'], training=torch.is_grad_enabled())
