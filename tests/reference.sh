@@ -24,6 +24,8 @@ model()
             models/mlp.nnd >"$w/two.nnd"
         return ;;
     grouped)    o='optimizer: adamw(weight_decay: 0.1) on *.weight, sgd(lr: 0.1)' ;;
+    ignored)    loss='cross_entropy(p, label, smoothing: 0.1, ignore: 3)' ;;
+    one_cycle)  o='optimizer: sgd(lr: one_cycle(1.0))' ;;
     smoothed)   loss='cross_entropy(p, label, smoothing: 0.1)' ;;
     huber)      loss='huber(p, one_hot(label, 10), delta: 0.3)' o='optimizer: sgd(lr: 0.5)' ;;
     l1)         loss='l1(p, one_hot(label, 10))' o='optimizer: sgd(lr: 0.05)' ;;
@@ -94,7 +96,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed huber l1; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done

@@ -70,6 +70,8 @@ CASES = {
     'adagrad': ('mlp', 'ce', adagrad(lr=0.01, lr_decay=0.01, weight_decay=0.01), None, None),
     'rmsprop': ('mlp', 'ce', rmsprop(lr=1e-3, momentum=0.5, centered=True), None, None),
     'lion': ('mlp', 'ce', lion(lr=1e-3, weight_decay=0.1), None, None),
+    'ignored': ('mlp', 'ignore', sgd(lr=0.1), None, None),
+    'one_cycle': ('mlp', 'ce', sgd(lr=1.0), None, None),
     'cosine': ('mlp', 'ce', sgd(lr=0.1), lambda step, steps: step / 10 if step <= 10
                else 0.5 * (1 + math.cos(math.pi * (step - 10) / (steps - 10))), None),
 }
@@ -79,6 +81,7 @@ F = torch.nn.functional
 LOSSES = {      # of outputs, class numbers, and these as one-hot rows
     'mse': lambda out, y, hot: ((out - hot) ** 2).mean(),
     'ce': lambda out, y, hot: F.cross_entropy(out, y),
+    'ignore': lambda out, y, hot: F.cross_entropy(out, y, label_smoothing=0.1, ignore_index=3),
     'smooth': lambda out, y, hot: F.cross_entropy(out, y, label_smoothing=0.1),
     'huber': lambda out, y, hot: F.huber_loss(out, hot, delta=0.3),
     'l1': lambda out, y, hot: F.l1_loss(out, hot),
@@ -158,6 +161,9 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
     p = {k: v.to(dtype).requires_grad_() for k, v in weights(net, seed).items()}
     opt = optimizer(list(p.values()))
     lr = opt.param_groups[0]['lr']
+    cycle = None
+    if case == 'one_cycle':
+        cycle = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=1.0, total_steps=steps, cycle_momentum=False)
     running = torch.zeros(50, dtype=dtype), torch.ones(50, dtype=dtype)
     losses = []
     if case == 'two':       # each loss trains one layer, and both are computed before either moves
@@ -188,13 +194,16 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
         if schedule:
             opt.param_groups[0]['lr'] = lr * schedule(step, steps)
         opt.step()
+        if cycle and step < steps:
+            cycle.step()
         losses.append(l.item())
     x, y = (torch.from_numpy(a.astype(np.int64)) for a in test)
     with torch.no_grad():
         out = forward(net, p, x.reshape(len(y), 784).to(dtype) / 255, running)
         if case == 'shared':
             out = out + forward(net, p, (x.reshape(len(y), 784) // 2).to(dtype) / 255, running)
-    return losses, LOSSES[loss](out, y, F.one_hot(y, 10).to(dtype)).item()
+    parts = [slice(i, i + 1000) for i in range(0, len(y), 1000)]      # a split's figure is the mean of its batches'
+    return losses, sum(LOSSES[loss](out[s], y[s], F.one_hot(y[s], 10).to(dtype)).item() for s in parts) / len(parts)
 
 
 def main():
