@@ -94,11 +94,15 @@ static bool build_expect(Build *b, const Expr *e)
     for (int i = 0; dot && i < 5; i++)
         if (!strcmp(e->name, ops[i]))
             x.compare = i;
-    if (x.compare < 0 || (strncmp(e->arg[0]->name, "test.", 5) && strncmp(e->arg[0]->name, "train.", 6))) {
+    x.split = NSPLIT;
+    for (int i = 0; x.compare >= 0 && i < NSPLIT; i++)
+        if ((size_t)(dot - e->arg[0]->name) == strlen(split_name[i])
+            && !memcmp(e->arg[0]->name, split_name[i], strlen(split_name[i])))
+            x.split = i;
+    if (x.split == NSPLIT) {
         build_error(b, e->loc, "expect wants a comparison such as test.accuracy >= 0.9");
         return false;
     }
-    x.split = e->arg[0]->name[1] == 'e';
     if ((x.metric = metric_number(b, dot + 1)) < 0) {
         const char *near = near_metric(b, dot + 1);
 

@@ -169,16 +169,38 @@ void graph_print(FILE *f, const Graph *g)
 
 /* the module around them */
 
-static void print_files(FILE *f, const Slot *s)
+/* "train-images" of an IDX file, else csv("iris.csv" "petal" stride 0 number 0 from 0 to 1) */
+static void print_source(FILE *f, const FieldSource *s)
 {
-    if (!s->file[0] && !s->file[1])
+    if (s->format == SOURCE_IDX) {
+        text_string(f, s->file);
         return;
-    for (int i = 0; i < (s->file[1] ? 2 : 1); i++) {
+    }
+    fputs(source_name[s->format], f);
+    if (s->format == SOURCE_NONE)
+        return;
+    fputc('(', f);
+    text_string(f, s->file);
+    for (int i = 0; i < s->npart; i++) {
         fputc(' ', f);
-        if (s->file[i])
-            text_string(f, s->file[i]);
-        else
-            fputc('-', f);
+        text_string(f, s->part[i]);
+    }
+    fprintf(f, " stride %" PRId64 " number %" PRId64 " from ", s->stride, s->number);
+    text_double(f, s->from);
+    fputs(" to ", f);
+    text_double(f, s->to);
+    fputc(')', f);
+}
+
+static void print_sources(FILE *f, const Slot *s)
+{
+    int n = NSPLIT;
+
+    while (n && s->source[n - 1].format == SOURCE_NONE)
+        n--;
+    for (int i = 0; i < n; i++) {
+        fputc(' ', f);
+        print_source(f, &s->source[i]);
     }
 }
 
@@ -192,7 +214,7 @@ static void print_slot(FILE *f, const Slot *s)
         fputs(" = ", f);
         text_double(f, s->value);
     }
-    print_files(f, s);
+    print_sources(f, s);
     text_place(f, s->loc);
     fputc('\n', f);
 }
@@ -208,7 +230,6 @@ static const char *metric_name(const Module *m, int number)
 
 static void print_train(FILE *f, const Module *m)
 {
-    static const char *const split[] = { "train", "test" };
     static const char *const compare[] = { "<", "<=", "==", ">=", ">" };   /* in the order of NndCompare */
     const TrainInfo         *t = &m->train;
 
@@ -220,7 +241,7 @@ static void print_train(FILE *f, const Module *m)
     for (int i = 0; i < t->nexpect; i++) {
         const Expect *e = &t->expect[i];
 
-        fprintf(f, "expect %s @%s %s ", split[e->split], metric_name(m, e->metric), compare[e->compare]);
+        fprintf(f, "expect %s @%s %s ", split_name[e->split], metric_name(m, e->metric), compare[e->compare]);
         text_double(f, e->value);
         fputc(' ', f);
         text_string(f, e->text ? e->text : "");

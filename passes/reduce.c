@@ -126,8 +126,8 @@ static void copy_slots(Copy *c)
         to = &c->to->slot[c->slot[i]];
         to->bound = s->bound;
         to->value = s->value;
-        for (int j = 0; j < 2; j++)
-            to->file[j] = s->file[j] ? arena_strdup(&c->to->mem, s->file[j]) : NULL;
+        for (int j = 0; j < NSPLIT; j++)
+            to->source[j] = source_copy(&c->to->mem, &s->source[j]);
     }
 }
 

@@ -45,6 +45,7 @@ static int add_slots(Module *m, int *slot)
         { "mask", SLOT_state, { DT_bool, 2, { 4, 6 } } },        { "image", SLOT_field, { DT_f32, 2, { 4, 6 } } },
         { "other", SLOT_field, { DT_f32, 2, { 6, 5 } } },        { "lr", SLOT_scalar, { DT_f64, 0, { 0 } } },
     };
+    static const char *columns[] = { "petal \"length\"", "width" };
     const int n = (int)(sizeof want / sizeof *want);
 
     for (int i = 0; i < n; i++) {
@@ -52,10 +53,12 @@ static int add_slots(Module *m, int *slot)
         m->slot[slot[i]].value = want[i].kind == SLOT_scalar ? 0.1 : 0;
     }
     m->slot[module_slot(m, "label")].bound = 10;
-    m->slot[module_slot(m, "label")].file[0] = "train \"labels\"\\.idx";
-    m->slot[module_slot(m, "image")].file[0] = "train-images";
-    m->slot[module_slot(m, "image")].file[1] = "test-images";
-    m->slot[module_slot(m, "other")].file[1] = "only-test";
+    m->slot[module_slot(m, "label")].source[0] = (FieldSource){ .format = SOURCE_IDX, .file = "train \"labels\"\\.idx" };
+    m->slot[module_slot(m, "image")].source[0] = (FieldSource){ .format = SOURCE_IDX, .file = "train-images" };
+    m->slot[module_slot(m, "image")].source[1] = (FieldSource){ .format = SOURCE_CSV, .file = "test.csv", .part = columns,
+        .npart = 2, .number = 1, .stride = 3, .from = 0.25, .to = 1 };
+    m->slot[module_slot(m, "other")].source[1] = (FieldSource){ .format = SOURCE_IDX, .file = "only-test" };
+    m->slot[module_slot(m, "other")].source[2] = (FieldSource){ .format = SOURCE_SHARE, .file = "", .to = 0.5 };
     module_add_slot(m, "loss", SLOT_metric, ty_scalar(DT_f32), nowhere);
     module_add_slot(m, "accuracy", SLOT_metric, ty_scalar(DT_f32), nowhere);
     module_add_slot(m, "fc1.weight.grad", SLOT_grad, m->slot[slot[0]].type, nowhere);
@@ -213,6 +216,18 @@ static void same_text(const char *a, const char *b)
         assert_string_equal(a, b);
 }
 
+static void same_source(const FieldSource *a, const FieldSource *b)
+{
+    assert_int_equal(a->format, b->format);
+    same_text(a->file, b->file);
+    assert_int_equal(a->npart, b->npart);
+    for (int i = 0; i < a->npart; i++)
+        assert_string_equal(a->part[i], b->part[i]);
+    assert_int_equal(a->stride, b->stride);
+    assert_int_equal(a->number, b->number);
+    assert_true(a->from == b->from && a->to == b->to);
+}
+
 static void same_head(const Module *a, const Module *b)
 {
     assert_string_equal(a->name, b->name);
@@ -229,8 +244,8 @@ static void same_head(const Module *a, const Module *b)
         assert_true(ty_equal(&s->type, &t->type));
         assert_int_equal(s->bound, t->bound);
         assert_true(s->value == t->value);
-        same_text(s->file[0], t->file[0]);
-        same_text(s->file[1], t->file[1]);
+        for (int k = 0; k < NSPLIT; k++)
+            same_source(&s->source[k], &t->source[k]);
         same_loc(s->loc, t->loc);
     }
 }
