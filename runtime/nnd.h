@@ -102,6 +102,8 @@ typedef struct NndData {
 int  nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
                    NndError *err);
 void nnd_data_close(NndData *data);
+/* nnd_png_version - of libpng, "1.6.39"; NULL if built without it: then PNG files as data are refused. */
+const char *nnd_png_version(void);
 /* nnd_print_data - a line: the folder, and how many rows each split has. */
 void nnd_print_data(FILE *f, const NndData *data);
 /* nnd_data_rows - the rows of each split as the first field's files promise, without reading them: what to compile

@@ -5,6 +5,8 @@
 
 #include "runtime/column.h"
 
+const char *nnd_png_version(void) { return PNG_LIBPNG_VER_STRING; }
+
 static int check_kind(const png_image *im, const char *path, int planes, int64_t height, int64_t width, NndError *err)
 {
     bool colour = im->format & PNG_FORMAT_FLAG_COLOR;

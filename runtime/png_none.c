@@ -1,6 +1,8 @@
 /* png_none.c - instead of png.c without libpng: a refusal. */
 #include "runtime/column.h"
 
+const char *nnd_png_version(void) { return NULL; }
+
 int nnd_png_read(const char *path, int planes, int64_t height, int64_t width, uint8_t *to, NndError *err)
 {
     (void)planes, (void)height, (void)width, (void)to;
