@@ -99,6 +99,17 @@ static bool data_setting(Build *b, const Decl *d, int first, const Ast *a)
     return false;
 }
 
+static bool set_once(Build *b, const Decl *d, const Ast *a)
+{
+    for (const Ast *c = d->body; c != a; c = c->next)
+        if (c->kind == AST_SETTING && a->kind == AST_SETTING && !strcmp(a->name, c->name)) {
+            build_error(b, a->loc, "`%s` is set twice", a->name);
+            build_note(b, c->loc, "first here");
+            return false;
+        }
+    return true;
+}
+
 static bool data_field(Build *b, const Param *p)
 {
     Type t;
@@ -133,8 +144,10 @@ static bool data_slots(Build *b, const Decl *d)
         build_error(b, d->loc, "data block `%s` has no fields", d->name);
         ok = false;
     }
+    if (!ok)
+        first = -1;
     for (const Ast *a = d->body; a; a = a->next)
-        ok &= data_setting(b, d, ok ? first : -1, a);
+        ok &= set_once(b, d, a) && data_setting(b, d, first, a);
     b->scope = outer;
     return ok;
 }

@@ -83,6 +83,14 @@ static void add_expect(Build *b, Expect x)
     t->expect = more;
 }
 
+/* A source with a mistake is one. */
+static bool has_rows(const Model *md, int split)
+{
+    const Decl *data = find_decl(md, train_decl(md)->data);
+
+    return !data || find_setting(data, split_name[split]);
+}
+
 /* test.accuracy >= 0.78 */
 static bool build_expect(Build *b, const Expr *e)
 {
@@ -108,6 +116,10 @@ static bool build_expect(Build *b, const Expr *e)
 
         build_error(b, e->arg[0]->loc, near ? "no metric is called `%s`; did you mean `%s`?" : "no metric is called `%s`",
                     dot + 1, near);
+        return false;
+    }
+    if (!has_rows(b->md, x.split)) {
+        build_error(b, e->arg[0]->loc, "expect: the data block has no `%s`", split_name[x.split]);
         return false;
     }
     v = build_value(b, e->arg[1]);

@@ -277,7 +277,7 @@ bool build_source(Build *b, const Decl *d, int first, const Ast *a, int split)
     const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
     SourceCall  c = { .b = b, .d = d, .a = a, .e = e, .slot = first < 0 ? NULL : &b->m->slot[first], .split = split };
 
-    if (e && e->kind == EXPR_NUMBER && split == SPLIT_VALID)
+    if (e && e->kind != EXPR_CALL && split == SPLIT_VALID)
         return share_of_train(&c, e);
     for (int i = SOURCE_IDX; e && e->kind == EXPR_CALL && i < SOURCE_SHARE; i++)
         if (!strcmp(e->name, source_name[i]))
