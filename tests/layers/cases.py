@@ -166,6 +166,8 @@ for name, (says, compute) in CURVES.items():
     point(name, says, compute, x=given(BENDS))
     point(name.replace('plain', 'drawn') if 'plain' in name else name + '_drawn', says, compute, x=drawn(3, 1, 5, scale=2))
 
+point('softplus/far_below', 'softplus(x)', F.softplus, x=given([[-30, -25.0], [-20, -10]]))
+
 for name, compute in {'softmax': lambda x: F.softmax(x, -1), 'log_softmax': lambda x: F.log_softmax(x, -1)}.items():
     point(name + '/plain', name + '(x)', compute, x=drawn(4, 6))
     point(name + '/three_axes', name + '(x)', compute, x=drawn(2, 3, 5))
@@ -233,8 +235,11 @@ loss('bce/truths', 'bce(net(p), y)', F.binary_cross_entropy, p=share(6, 1), y=fi
 loss('bce/targets', 'bce(net(p), y)', F.binary_cross_entropy, p=share(5), y=share(5))
 loss('bce/ends', 'bce(net(p), y)', F.binary_cross_entropy, p=given([0, 0, 1, 1, 0, 1, 1e-12, 1 - 1e-13, 1e-13, 1e-6]),
      y=fixed(given([0, 1, 0, 1, 0.5, 0.5, 1, 0, 1, 1])))
+# losses that are next to nothing keep their digits
+loss('bce/near_truth', 'bce(net(p), y)', F.binary_cross_entropy, p=given([1e-9, 1e-12, 1e-10]), y=fixed(given([0, 0, 0.0])))
 BCE = F.binary_cross_entropy_with_logits
 loss('bce_with_logits/plain', 'bce_with_logits(net(p), y)', BCE, p=drawn(4, 3), y=share(4, 3))
 loss('bce_with_logits/one_number', 'bce_with_logits(net(p), y)', BCE, p=drawn(1, 1), y=fixed(share(1, 1)))
 loss('bce_with_logits/far', 'bce_with_logits(net(p), y)', BCE, p=given([-1e3, -40, -1, 0, 1, 40, 1e3, 1e3]),
      y=given([0, 1, 0, 0.5, 1, 0, 1, 0]))
+loss('bce_with_logits/near_both_truths', 'bce_with_logits(net(p), y)', BCE, p=given([-5, 5, -9, 8.0]), y=fixed(given([0, 1, 0, 1.0])))

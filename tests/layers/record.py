@@ -1,16 +1,19 @@
 """record.py - layers, activations and losses of the prelude as PyTorch computes them in float64, for nnd to be compared with.
 
-    python3 record.py [FOLDER/CASE...]      # by hand; all of them by default
+    python3 record.py [--out DIR] [FOLDER/CASE...]      # by hand; all cases, and here, by default
+    python3 record.py [--out DIR] FOLDER/...            # all of a folder
 
-A case is a row of cases.py: how nnd says it, how PyTorch does, and the inputs.  Its files are
+A case is a row of cases.py or cases_window.py: how nnd says it, how PyTorch does, and the inputs.  Its files are
 
     FOLDER/CASE.nnd                 the text: a model, and one step that puts each gradient in the place of its param
     FOLDER/CASE.safetensors         what the step begins with: inputs, params, running statistics, the adjoint of the output
     FOLDER/CASE.want.safetensors    the same names after it: gradients of sum(output * adjoint), statistics, the output of
                                     the training step, and what evaluation predicts before it
 
-The numbers of a case depend on its name alone.
+The numbers of a case depend on its name alone.  Folders in later/ are of layers that the prelude does not have yet; moved up
+they are tests.
 """
+import argparse
 import os
 import sys
 import zlib
@@ -19,6 +22,7 @@ import torch
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, '..', 'tools'))
 from plain import save
+import cases_window      # adds rows
 from cases import ROWS
 
 torch.set_default_dtype(torch.float64)
@@ -74,7 +78,7 @@ def named(module):
     return {f'layer.{name}': t for name, t in module.state_dict(keep_vars=True).items()}
 
 
-def record(row):
+def record(row, folder):
     torch.manual_seed(zlib.crc32(row.name.encode()))
     inputs = {name: make() for name, make in row.inputs.items()}
     module = row.torch() if row.is_module else None
@@ -93,7 +97,7 @@ def record(row):
     (output * adjoint).sum().backward()
     held = {'adjoint': adjoint, 'output': output.detach(), 'predicted': predicted}
     after = {name: t.grad if t.requires_grad else t for name, t in {**inputs, **layer}.items()}
-    base = os.path.join(HERE, row.name)
+    base = os.path.join(folder, row.name)
     os.makedirs(os.path.dirname(base), exist_ok=True)
     with open(base + '.nnd', 'w') as f:
         f.write(text(row, inputs, held, output, predicted))
@@ -103,13 +107,15 @@ def record(row):
 
 
 def main():
-    wanted = set(sys.argv[1:])
-    unknown = wanted - {row.name for row in ROWS}
-    if unknown:
-        sys.exit(f'no such case: {", ".join(sorted(unknown))}')
-    for row in ROWS:
-        if not wanted or row.name in wanted:
-            record(row)
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--out', default=HERE)
+    parser.add_argument('case', nargs='*')
+    args = parser.parse_args()
+    wanted = [row for row in ROWS if not args.case or row.name in args.case or os.path.dirname(row.name) + '/...' in args.case]
+    if not wanted:
+        sys.exit('no such case')
+    for row in wanted:
+        record(row, args.out)
 
 
 main()
