@@ -175,6 +175,20 @@ for name, compute in {'softmax': lambda x: F.softmax(x, -1), 'log_softmax': lamb
     point(name + '/ties', name + '(x)', compute, x=given([[1, 1, 1, 1.0], [2, 2, -1, 0], [0, -800, -800, 0]]))
     point(name + '/far_apart', name + '(x)', compute, x=given([[1e3, -1e3, 0], [-1e3, -1e3, -1e3 - 1], [700, 710, 720.0]]))
 
+# ---- operations that layers are made of ----
+
+for name, compute in {'abs': torch.abs, 'exp': torch.exp, 'erf': torch.erf, 'sin': torch.sin, 'cos': torch.cos}.items():
+    point(f'operations/{name}', f'{name}(x)', compute, x=given([[-3, -1, -0.25, 0.0], [0, 0.5, 2, 5]]))
+for name, compute in {'log': torch.log, 'sqrt': torch.sqrt}.items():
+    point(f'operations/{name}', f'{name}(x)', compute, x=given([[1e-6, 0.5, 1.0], [2, 3, 1e6]]))
+point('operations/powers', 'x^2 - 3 * x^3 + x^(-1) + abs(x)^0.5', lambda x: x**2 - 3 * x**3 + x**-1 + abs(x)**0.5, x=given([[-2, -0.5, 1.0], [0.25, 3, 10]]))
+point('operations/max', 'max(x, axis: -1)', lambda x: x.amax(-1), x=given([[1, 3, 3.0], [2, 2, 2], [-1, -2, -5]]))
+point('operations/min', 'min(x, axis: 1, keep: true)', lambda x: x.amin(1, keepdim=True), x=given([[1, 3, 3.0], [2, 2, 2], [-1, -5, -5]]))
+point('operations/maximum', 'maximum(x, y)', torch.maximum, x=given([[1, 2, 3.0]]), y=given([[2, 2, 2.0]]))
+point('operations/minimum', 'minimum(x, y)', torch.minimum, x=given([[1, 2, 3.0]]), y=given([[2, 2, 2.0]]))
+point('operations/transpose', 'transpose(x, [0, 2, 1])', lambda x: x.transpose(1, 2), x=drawn(2, 3, 4))
+point('operations/product', 'x @ y', torch.bmm, x=drawn(2, 3, 4), y=drawn(2, 4, 5))
+
 # ---- shapes and means ----
 
 point('flatten/images', 'flatten(x)', lambda x: x.flatten(1), x=drawn(3, 2, 4, 1))
