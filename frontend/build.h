@@ -94,6 +94,7 @@ typedef struct Build {
     int     init_slot;        /* -1: no */
     int     nrandom;          /* random numbers drawn for it */
     int     nnoise;           /* calls of random(x) in this graph */
+    int     nvariable;        /* calls of variable(e) in this graph */
     Learning *learn; int nlearn, clearn;      /* of this graph, in the order of the text */
     const Each *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
@@ -102,6 +103,7 @@ typedef struct Build {
 
 /* errors: false or VAL_NONE is handed upwards, nothing else is reported */
 Value build_error(Build *b, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void  build_warning(Build *b, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void  build_note(Build *b, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void  build_note_value(Build *b, const Expr *e, const Value *v);      /* where a named value was declared */
 const char *build_describe(Build *b, const Value *v);                 /* "f32[N, 784]", "0.5", "a text" */
@@ -144,6 +146,8 @@ bool  build_builtin(Build *b, const Expr *e, Value *out);             /* false: 
 bool  is_builtin_op(Op op);                                           /* it may be called by its name */
 void  find_labels(const Expr *e);                                     /* turns argument names of no builtin into labels */
 const char *const *builtin_names(int *n);
+Value build_grad(Build *b, const Expr *e, Op op);                      /* build_grad.c */
+Value build_variable(Build *b, const Expr *e, Op op);
 Value build_call(Build *b, const Expr *e);
 /* again: an instance that is used once more, with the parameters of the first use */
 Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix, bool again);

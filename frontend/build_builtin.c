@@ -414,6 +414,7 @@ static const Builtin builtins[] = {
     { "transpose", transpose, OP_transpose }, { "expand", expand, OP_expand }, { "is_class", is_class, OP_one_hot },
     { "iota", iota, OP_iota },         { "random", random_numbers, OP_random }, { "size", size, NOP },
     { "dim", axis_size, NOP },         { "real", real, NOP },               { "sum_each", sum_each, NOP },
+    { "grad", build_grad, OP_grad },   { "variable", build_variable, OP_variable },
 };
 enum { NBUILTIN = sizeof builtins / sizeof *builtins };
 
@@ -421,7 +422,7 @@ const char *const *builtin_names(int *n)
 {
     static const char *const names[] = { "sum",    "max",  "min",    "argmax", "argmin", "reshape", "transpose", "expand",
                                          "is_class", "iota", "random", "size",   "dim",    "real",
-                                         "sum_each" };
+                                         "sum_each", "grad", "variable" };
 
     _Static_assert(sizeof names / sizeof *names == NBUILTIN, "a name for each builtin");
     *n = NBUILTIN;

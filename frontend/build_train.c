@@ -188,7 +188,7 @@ bool build_entry(Build *b, EntryKind entry, int64_t batch)
     if (b->m->dim_probe)
         b->m->dim_name = batch_name(model);
     b->g = g;
-    b->ndeclared = b->nunfolded = b->nlearn = b->nnoise = 0;
+    b->ndeclared = b->nunfolded = b->nlearn = b->nnoise = b->nvariable = 0;
     b->training = entry == ENTRY_TRAIN;
     if (b->md->values) {
         ok = build_values(b);

@@ -58,6 +58,17 @@ Value build_error(Build *b, Loc at, const char *fmt, ...)
     return (Value){ 0 };
 }
 
+void build_warning(Build *b, Loc at, const char *fmt, ...)
+{
+    const Decl *inside;
+    Loc there = at, place = user_place(b, at, &inside, &there);
+    va_list ap;
+
+    va_start(ap, fmt);
+    diag_warning(&b->md->diag, place, "%s", arena_vprintf(&b->md->mem, fmt, ap));
+    va_end(ap);
+}
+
 void build_note(Build *b, Loc at, const char *fmt, ...)
 {
     va_list ap;

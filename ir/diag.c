@@ -144,13 +144,30 @@ static void add_message(Diag *d, Loc at, const char *kind, const char *text)
 
 /* ---- errors ---- */
 
+static bool is_among(const Loc *seen, int n, Loc at)
+{
+    for (int i = 0; i < n; i++)
+        if (seen[i].file == at.file && seen[i].line == at.line && seen[i].col == at.col)
+            return true;
+    return false;
+}
+
 static bool was_seen(Diag *d, Loc at)
 {
-    for (int i = 0; i < d->nseen; i++)
-        if (d->seen[i].file == at.file && d->seen[i].line == at.line && d->seen[i].col == at.col)
-            return true;
+    if (is_among(d->seen, d->nseen, at))
+        return true;
     arena_push(d->mem, d->seen, d->nseen, d->cseen);
     d->seen[d->nseen++] = at;
+    return false;
+}
+
+/* An error at the place of a warning is still news. */
+static bool was_warned(Diag *d, Loc at)
+{
+    if (is_among(d->warned, d->nwarned, at))
+        return true;
+    arena_push(d->mem, d->warned, d->nwarned, d->cwarned);
+    d->warned[d->nwarned++] = at;
     return false;
 }
 
@@ -168,6 +185,20 @@ bool diag_error(Diag *d, Loc at, const char *fmt, ...)
     d->quiet = false;
     va_start(ap, fmt);
     add_message(d, at, "error", arena_vprintf(d->mem, fmt, ap));
+    va_end(ap);
+    return true;
+}
+
+bool diag_warning(Diag *d, Loc at, const char *fmt, ...)
+{
+    va_list ap;
+
+    d->quiet = true;
+    if (d->nerror > ERROR_LIMIT || (at.line && was_warned(d, at)))
+        return false;
+    d->quiet = false;
+    va_start(ap, fmt);
+    add_message(d, at, "warning", arena_vprintf(d->mem, fmt, ap));
     va_end(ap);
     return true;
 }

@@ -31,7 +31,8 @@ typedef struct Diag {
     Source *source; int nsource, csource;
     char   *text;   size_t ntext, ctext;   /* all messages so far, ready to print */
     int     nerror;                        /* errors reported; notes don't count */
-    Loc    *seen;   int nseen, cseen;
+    Loc    *seen;   int nseen, cseen;      /* places of errors */
+    Loc    *warned; int nwarned, cwarned;
     bool    quiet;                         /* the last error was dropped, so its notes are too */
 } Diag;
 
@@ -43,6 +44,9 @@ int  diag_source(Diag *d, const char *name, const char *text, size_t len);   /* 
  * After 20 errors one line says that there are more, and the rest is dropped. */
 bool diag_error(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void diag_note(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+/* diag_warning - what is allowed and hardly meant; counts as no error.  True if it was new. */
+bool diag_warning(Diag *d, Loc at, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /* diag_near - the nearest of n names to a misspelt one by Damerau distance, at most len/3+1 away and with
  * something in common; NULL if none. */

@@ -314,10 +314,12 @@ static void eval_dot(Eval *e, const Node *nd, Tensor *out)
 static void eval_edge(Eval *e, const Node *nd, Tensor *out)
 {
     int64_t n = ty_count(&nd->type);
+    bool wide = e->env->wide;
     double x = nd->op == OP_const ? attr_value(&nd->attr) : e->g->entry == ENTRY_TRAIN;
 
+    assert(nd->op != OP_grad && "autodiff writes derivatives out before anything is evaluated");
     for (int64_t i = 0; i < n; i++)
-        tensor_set(out, i, x, e->env->wide);
+        tensor_set(out, i, nd->op == OP_variable ? tensor_get(&e->value[nd->arg[0].id], i, wide) : x, wide);
 }
 
 static void eval_node(Eval *e, const Node *nd, Tensor *out)

@@ -55,21 +55,20 @@ static void copy_kernels(Graph *to, const Graph *from, const Ref *map, const boo
     }
 }
 
-Graph *graph_copy(const Graph *from, GraphMake *make, void *ctx)
+bool *graph_live(const Graph *g)
 {
-    Graph *to = graph_new(from->m, from->entry, from->batch);
-    Ref   *map = arena_array(&from->m->mem, Ref, from->nnode);
-    bool  *want = arena_array(&from->m->mem, bool, from->nnode);
+    bool *want = arena_array(&g->m->mem, bool, g->nnode);
 
-    for (int i = 0; i < from->nwrite; i++)
-        want[from->write[i].value.id] = true;
-    for (int i = 0; i < from->nmin; i++)
-        want[from->min[i].loss.id] = true;
-    reach_down(from, from->nnode - 1, want);
+    for (int i = 0; i < g->nwrite; i++)
+        want[g->write[i].value.id] = true;
+    for (int i = 0; i < g->nmin; i++)
+        want[g->min[i].loss.id] = true;
+    reach_down(g, g->nnode - 1, want);
+    return want;
+}
 
-    graph_copy_into(to, from, map, want, make, ctx);
-    if (!make)
-        copy_kernels(to, from, map, want);
+void graph_copy_ends(Graph *to, const Graph *from, const Ref *map)
+{
     for (int i = 0; i < from->nwrite; i++)
         graph_write(to, from->write[i].loc, from->write[i].slot, map[from->write[i].value.id]);
     for (int i = 0; i < from->nmin; i++) {
@@ -77,5 +76,25 @@ Graph *graph_copy(const Graph *from, GraphMake *make, void *ctx)
 
         graph_minimize(to, min->loc, map[min->loss.id], min->n, min->param, min->grad);
     }
+}
+
+bool graph_holds(const Graph *g, Op op)
+{
+    for (int id = 1; id < g->nnode; id++)
+        if (g->node[id].op == op)
+            return true;
+    return false;
+}
+
+Graph *graph_copy(const Graph *from, GraphMake *make, void *ctx)
+{
+    Graph *to = graph_new(from->m, from->entry, from->batch);
+    Ref   *map = arena_array(&from->m->mem, Ref, from->nnode);
+    bool  *want = graph_live(from);
+
+    graph_copy_into(to, from, map, want, make, ctx);
+    if (!make)
+        copy_kernels(to, from, map, want);
+    graph_copy_ends(to, from, map);
     return to;
 }

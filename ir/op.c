@@ -326,6 +326,22 @@ static Type type_given(Infer *in)
     return *in->given;
 }
 
+/* what passes take out */
+
+static Type type_variable(Infer *in)
+{
+    if (in->attr->v[0] < 0 || in->attr->v[0] > UINT32_MAX)
+        return infer_error(in, "%" PRId64 " is no number of a variable: it has 32 bits", in->attr->v[0]);
+    return type_floats(in);
+}
+
+static Type type_grad(Infer *in)
+{
+    if (!dt_is_float(in->arg[0].dtype) || !dt_is_float(in->arg[1].dtype))
+        return infer_error(in, "differentiates f32 or f64 by f32 or f64, got %s by %s", str(in, 0), str(in, 1));
+    return in->arg[1];
+}
+
 static Type type_slot(Infer *in)
 {
     return in->given ? *in->given : infer_error(in, "slot %" PRId64 " has no value here", in->attr->v[0]);

@@ -1,10 +1,13 @@
-/* autodiff.c - gradients of each minimized loss, by reverse mode.
+/* autodiff.c - derivatives, by reverse mode: those that the model writes as grad(y, x), and of each minimized loss.
  *
- * One walk a loss, from the loss back to the reads of its parameters.  Each node on the way has an
- * adjoint, d loss / d node: the sum of what its users hand down.  What a user hands down is the
+ * One walk a y or loss, from it back to the nodes that are asked for.  Each node on the way has an
+ * adjoint, d y / d node: the sum of what its users hand down.  What a user hands down is the
  * gradient column of its row in ops.def, so no operation is known by name here.  A node's users stand
  * behind it, so a walk from the last node to the first meets an adjoint when it is complete, and adds
  * up in the same order every time.
+ *
+ * Grads go first, while the graph is copied: their arguments stand before them, so the innermost is written out
+ * when an outer one is met, and is differentiated again like any other expression.
  *
  * Adjoints are appended to a copy of the graph as the table has them: simplify tidies up later.
  * A. Griewank, A. Walther, "Evaluating Derivatives", SIAM 2008, section 3.2.
@@ -17,40 +20,30 @@
 typedef struct Walk {
     const Gradient *table;
     Graph          *g;
-    bool           *on_path;   /* of nodes up to the loss: lies between the loss and a parameter */
+    bool           *on_path;   /* of nodes up to y: lies between y and a target */
     Ref            *adjoint;
 } Walk;
 
-static bool is_param(const Minimize *min, const Node *nd)
-{
-    for (int i = 0; i < min->n; i++) {
-        if (nd->op == OP_read && nd->attr.v[0] == min->param[i])
-            return true;
-    }
-    return false;
-}
-
-/* Does an adjoint of nd's argument i help to get at a parameter? */
-static bool leads_to_param(const Walk *w, const Node *nd, int i)
+/* Does an adjoint of nd's argument i help to get at a target? */
+static bool leads_to_target(const Walk *w, const Node *nd, int i)
 {
     return w->on_path[nd->arg[i].id] && gradient_flows(w->table, nd->op, i);
 }
 
-/* Integers and bools have no derivative; nodes that no parameter reaches need none. */
-static void mark_path(Walk *w, const Minimize *min)
+/* Integers and bools have no derivative; nodes that no target reaches need none. */
+static void mark_path(Walk *w, Ref y, const bool *target)
 {
-    int   n = min->loss.id + 1;
     bool *reached = arena_array(&w->g->m->mem, bool, w->g->nnode);
 
-    graph_reach(w->g, min->loss, reached);
-    for (int id = 1; id < n; id++) {
+    graph_reach(w->g, y, reached);
+    for (int id = 1; id <= y.id; id++) {
         const Node *nd = graph_at(w->g, (Ref){ id });
 
         if (!reached[id] || !dt_is_float(nd->type.dtype))
             continue;
-        w->on_path[id] = is_param(min, nd);
+        w->on_path[id] = target[id];
         for (int i = 0; i < nd->narg && !w->on_path[id]; i++)
-            w->on_path[id] = leads_to_param(w, nd, i);
+            w->on_path[id] = leads_to_target(w, nd, i);
     }
 }
 
@@ -68,7 +61,7 @@ static void hand_down(Walk *w, Ref y)
     Ref  part[GRAD_ARGS] = { { 0 } };
 
     for (int i = 0; i < nd.narg; i++)
-        want[i] = leads_to_param(w, &nd, i);
+        want[i] = leads_to_target(w, &nd, i);
     gradient_build(w->table, w->g, y, w->adjoint[y.id], want, part);
     for (int i = 0; i < nd.narg; i++) {
         if (want[i])
@@ -76,34 +69,109 @@ static void hand_down(Walk *w, Ref y)
     }
 }
 
+/* The adjoints of d sum(y), by node up to y: complete for targets, none where y does not depend on them. */
+static Ref *walk_back(const Gradient *table, Graph *g, Ref y, const bool *target)
+{
+    Arena *mem = &g->m->mem;
+    Walk   w = { table, g, arena_array(mem, bool, y.id + 1), arena_array(mem, Ref, y.id + 1) };
+    Node   last = *graph_at(g, y);
+
+    mark_path(&w, y, target);
+    if (w.on_path[y.id])
+        w.adjoint[y.id] = graph_const(g, last.loc, last.type, 1);
+    for (int id = y.id; id > 0; id--) {
+        if (w.adjoint[id].id)
+            hand_down(&w, (Ref){ id });
+    }
+    return w.adjoint;
+}
+
+/* ---- grad(y, x) ---- */
+
+typedef struct Expand {
+    const Gradient *table;
+    const Graph    *from;
+    const bool     *want;
+    const Ref      *map;
+    Ref           **adjoint;   /* by a y in from: its walk in the copy; NULL: not made yet */
+} Expand;
+
+/* The copies of all x by which y is differentiated.  One that stands behind y is not on the way to it. */
+static bool *targets_of(const Expand *e, const Graph *to, Ref y)
+{
+    bool *target = arena_array(&to->m->mem, bool, to->nnode);
+
+    for (int id = y.id; id < e->from->nnode; id++) {
+        const Node *nd = &e->from->node[id];
+
+        if (e->want[id] && nd->op == OP_grad && nd->arg[0].id == y.id && nd->arg[1].id <= y.id)
+            target[e->map[nd->arg[1].id].id] = true;
+    }
+    return target;
+}
+
+static Ref expand_grad(Graph *to, const Node *nd, const Ref *arg, void *ctx)
+{
+    const Expand *e = ctx;
+
+    if (nd->op != OP_grad)
+        return graph_clone_node(to, nd, arg);
+
+    Ref **adjoint = &e->adjoint[nd->arg[0].id], dx = { 0 };
+    if (!*adjoint)
+        *adjoint = walk_back(e->table, to, arg[0], targets_of(e, to, nd->arg[0]));
+    if (arg[1].id <= arg[0].id)
+        dx = (*adjoint)[arg[1].id];
+    return dx.id ? dx : graph_const(to, nd->loc, nd->type, 0);
+}
+
+static Graph *expand_grads(const Gradient *table, Graph *from)
+{
+    Arena *mem = &from->m->mem;
+    Graph *to = graph_new(from->m, from->entry, from->batch);
+    Ref   *map = arena_array(mem, Ref, from->nnode);
+    Expand e = { table, from, graph_live(from), map, arena_array(mem, Ref *, from->nnode) };
+
+    graph_copy_into(to, from, map, e.want, expand_grad, &e);
+    graph_copy_ends(to, from, map);
+    return to;
+}
+
+/* ---- losses ---- */
+
+static bool is_param(const Minimize *min, const Node *nd)
+{
+    for (int i = 0; i < min->n; i++) {
+        if (nd->op == OP_read && nd->attr.v[0] == min->param[i])
+            return true;
+    }
+    return false;
+}
+
 /* The adjoint of the parameter's only read; zero if the loss does not depend on it. */
-static Ref gradient_of(const Walk *w, const Minimize *min, int param)
+static Ref gradient_of(Graph *g, const Minimize *min, const Ref *adjoint, int param)
 {
     for (int id = 1; id <= min->loss.id; id++) {
-        const Node *nd = graph_at(w->g, (Ref){ id });
+        const Node *nd = graph_at(g, (Ref){ id });
 
-        if (nd->op == OP_read && nd->attr.v[0] == param && w->adjoint[id].id)
-            return w->adjoint[id];
+        if (nd->op == OP_read && nd->attr.v[0] == param && adjoint[id].id)
+            return adjoint[id];
     }
-    return graph_const(w->g, min->loc, w->g->m->slot[param].type, 0);
+    return graph_const(g, min->loc, g->m->slot[param].type, 0);
 }
 
 static void differentiate(const Gradient *table, Graph *g, const Minimize *min)
 {
-    int  n = min->loss.id + 1;
-    Walk w = { table, g, arena_array(&g->m->mem, bool, n), arena_array(&g->m->mem, Ref, n) };
-    Type loss = graph_at(g, min->loss)->type;
+    bool *target = arena_array(&g->m->mem, bool, min->loss.id + 1);
+    Type  loss = graph_at(g, min->loss)->type;
+    Ref  *adjoint;
 
     assert(loss.rank == 0 && dt_is_float(loss.dtype) && "a loss is one number");
-    mark_path(&w, min);
-    if (w.on_path[min->loss.id])
-        w.adjoint[min->loss.id] = graph_const(g, graph_at(g, min->loss)->loc, loss, 1);
-    for (int id = min->loss.id; id > 0; id--) {
-        if (w.adjoint[id].id)
-            hand_down(&w, (Ref){ id });
-    }
+    for (int id = 1; id <= min->loss.id; id++)
+        target[id] = is_param(min, graph_at(g, (Ref){ id }));
+    adjoint = walk_back(table, g, min->loss, target);
     for (int i = 0; i < min->n; i++)
-        graph_write(g, min->loc, min->grad[i], gradient_of(&w, min, min->param[i]));
+        graph_write(g, min->loc, min->grad[i], gradient_of(g, min, adjoint, min->param[i]));
 }
 
 void autodiff(Module *m, const PassOptions *o)
@@ -112,11 +180,13 @@ void autodiff(Module *m, const PassOptions *o)
 
     (void)o;
     for (int i = 0; i < m->ngraph; i++) {
-        Graph *g = graph_copy(m->graph[i], NULL, NULL);
+        Graph *g = expand_grads(table, m->graph[i]);
 
         for (int j = 0; j < g->nmin; j++)
             differentiate(table, g, &g->min[j]);
         g->nmin = 0;
-        m->graph[i] = graph_copy(g, NULL, NULL);   /* without what only the minimizes held */
+        m->graph[i] = graph_copy(g, NULL, NULL);   /* without what only the minimizers held */
     }
+    if (m->update)
+        m->update = expand_grads(table, m->update);
 }

@@ -65,14 +65,33 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+/* No node is left of what a pass before this one takes out. */
+static const char *verify_gone(const Graph *g, Pass p)
+{
+    static const struct { Op op; Pass pass; } gone[] = { { OP_grad, PASS_autodiff }, { OP_variable, PASS_update } };
+
+    for (size_t i = 0; i < sizeof gone / sizeof *gone; i++)
+        if (p >= gone[i].pass && graph_holds(g, gone[i].op))
+            return arena_printf(&g->m->mem, "graph %s: %s is left, which %s takes out", entry_name[g->entry],
+                                op_info[gone[i].op].name, pass_info[gone[i].pass].name);
+    return NULL;
+}
+
+static const char *verify_graph(Graph *g, Pass p)
+{
+    const char *why = graph_verify(g);
+
+    return why ? why : verify_gone(g, p);
+}
+
 static const char *verify_module(Module *m, Pass p)
 {
     const char *why = NULL;
 
     for (int i = 0; i < m->ngraph && !why; i++)
-        why = graph_verify(m->graph[i]);
+        why = verify_graph(m->graph[i], p);
     if (m->update && !why)
-        why = graph_verify(m->update);
+        why = verify_graph(m->update, p);
     for (int i = 0; i < m->ngraph && pass_info[p].level == LEVEL_PLAN && !why; i++)
         why = plan_verify(m->plan[i], &m->mem);
     return why ? arena_printf(&m->mem, "after %s: %s", pass_info[p].name, why) : NULL;

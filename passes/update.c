@@ -5,17 +5,17 @@
  * in which the gradients that autodiff wrote stand where the optimiser reads them.  So one graph holds
  * the whole step, and an update can be fused with the gradient that it uses.
  *
- * Every stop_gradient is taken out as well: autodiff has been here, and the identity would only be in
- * the way of rules and fusion.
+ * Every stop_gradient and every variable is taken out as well: autodiff has been here, and identities
+ * would only be in the way of rules and fusion.
  */
 #include <assert.h>
 
 #include "passes/pass.h"
 
-static Ref drop_stop(Graph *to, const Node *nd, const Ref *arg, void *ctx)
+static Ref drop_identity(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 {
     (void)ctx;
-    return nd->op == OP_stop_gradient ? arg[0] : graph_clone_node(to, nd, arg);
+    return nd->op == OP_stop_gradient || nd->op == OP_variable ? arg[0] : graph_clone_node(to, nd, arg);
 }
 
 static bool is_grad(const Graph *g, int slot) { return g->m->slot[slot].kind == SLOT_grad; }
@@ -41,7 +41,7 @@ static Ref join(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     const Ref *grad = ctx;
 
     if (nd->op != OP_read || !is_grad(to, (int)nd->attr.v[0]))
-        return drop_stop(to, nd, arg, NULL);
+        return drop_identity(to, nd, arg, NULL);
     assert(grad[nd->attr.v[0]].id && "autodiff wrote every gradient that the optimiser reads");
     return grad[nd->attr.v[0]];
 }
@@ -61,7 +61,7 @@ static void splice(Graph *to, const Graph *update, Ref *grad)
 
 static Graph *whole_step(const Graph *train, const Graph *update)
 {
-    Graph *g = graph_copy(train, drop_stop, NULL);
+    Graph *g = graph_copy(train, drop_identity, NULL);
     Ref   *grad = take_gradients(g);
 
     if (update)
@@ -75,7 +75,7 @@ void update(Module *m, const PassOptions *o)
     for (int i = 0; i < m->ngraph; i++) {
         bool trains = m->graph[i]->entry == ENTRY_TRAIN;
 
-        m->graph[i] = trains ? whole_step(m->graph[i], m->update) : graph_copy(m->graph[i], drop_stop, NULL);
+        m->graph[i] = trains ? whole_step(m->graph[i], m->update) : graph_copy(m->graph[i], drop_identity, NULL);
     }
     m->update = NULL;
 }

@@ -157,7 +157,8 @@ static inline Attr arb_attr(Rng *r, Arena *mem, AttrKind kind, const Type *a, co
     case ATTR_DTYPE:  v[0] = rng_below(r, NDTYPE); return attr_make(mem, 1, v);
     case ATTR_AXIS:   v[0] = a->rank ? rng_below(r, a->rank) : 0; return attr_make(mem, 1, v);
     case ATTR_DEPTH:  v[0] = 4; return attr_make(mem, 1, v);
-    case ATTR_NONE: case ATTR_SLOT: case ATTR_VALUE: case ATTR_STREAM: case NATTR: break;
+    case ATTR_STREAM: v[0] = rng_below(r, 1000); return attr_make(mem, 1, v);
+    case ATTR_NONE: case ATTR_SLOT: case ATTR_VALUE: case NATTR: break;
     }
     return (Attr){ 0, NULL };
 }

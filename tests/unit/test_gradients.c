@@ -3,6 +3,10 @@
  * For a row with arguments a, b, c the loss is sum(y * w), w arbitrary, so that every element of y has
  * its own adjoint.  Shapes are arbitrary, sizes of 1 among them; values come from the row's domain.
  *
+ * To second order the loss is sum(grad(sum(y * w), a) * v) and the same of b and c, v arbitrary: its gradient
+ * is the product of the Hessian with v.  Where a row is linear, or made of linear pieces, differences and gradient
+ * are both zero, or those of w and v alone.
+ *
  * Tolerance: with a step h of 1e-5 a central difference is wrong by h^2 f'''/6, below 1e-8 for what the
  * domains allow, and by rounding, 2^-53 * |loss| / h, below 1e-9 for losses up to 100.  1e-6, relative to
  * the larger of 1 and the derivative, is far from both, and far from a wrong factor or sign.
@@ -28,7 +32,7 @@ typedef struct Case {
     int     narg, arg[GRAD_ARGS];      /* slots */
     int     grad[GRAD_ARGS];           /* slots of gradients; -1 if the argument has none */
     int     weight, loss;              /* slots */
-    Tensor  value[3 * GRAD_ARGS];      /* by slot */
+    Tensor  value[4 * GRAD_ARGS];      /* by slot */
 } Case;
 
 /* ---- sampling ---- */
@@ -113,8 +117,34 @@ static Ref make_node(Case *c, Rng *r, Graph *g)
     return graph_make(g, c->op, (Loc){ 0 }, c->narg, arg, attr, NULL, &error);
 }
 
+static bool is_float_slot(const Case *c, int slot) { return dt_is_float(c->m->slot[slot].type.dtype); }
+
+static Ref weighted(Graph *g, Ref y, int slot)
+{
+    return sum_all(g, graph_op2(g, OP_mul, (Loc){ 0 }, y, graph_read(g, (Loc){ 0 }, slot)));
+}
+
+/* The gradient of the loss along an arbitrary direction. */
+static Ref along(Case *c, Rng *r, Graph *g, Ref loss, int64_t *next)
+{
+    Type type = graph_at(g, loss)->type;
+    Ref  sum = graph_const(g, (Loc){ 0 }, type, 0);
+
+    for (int i = 0; i < c->narg; i++) {
+        if (!is_float_slot(c, c->arg[i]))
+            continue;
+        Ref slope = graph_op2(g, OP_grad, (Loc){ 0 }, loss, graph_read(g, (Loc){ 0 }, c->arg[i]));
+        int v = module_add_slot(c->m, arena_printf(&c->m->mem, "v%d", i), SLOT_state, graph_at(g, slope)->type, (Loc){ 0 });
+
+        fill(c, r, v, DOM_ANY, next);
+        slope = graph_cast(g, (Loc){ 0 }, weighted(g, slope, v), type.dtype);
+        sum = graph_op2(g, OP_add, (Loc){ 0 }, sum, slope);
+    }
+    return sum;
+}
+
 /* Returns false if the sample doesn't fit the row, or if its result has no derivative. */
-static bool make_case(Case *c, Rng *r, Op op)
+static bool make_case(Case *c, Rng *r, Op op, int order)
 {
     Graph *g;
     Ref    y, loss;
@@ -127,17 +157,17 @@ static bool make_case(Case *c, Rng *r, Op op)
     if (!y.id || !dt_is_float(graph_at(g, y)->type.dtype) || ty_count(&graph_at(g, y)->type) > 400)
         return false;
     c->weight = module_add_slot(c->m, "w", SLOT_state, graph_at(g, y)->type, (Loc){ 0 });
-    loss = sum_all(g, graph_op2(g, OP_mul, (Loc){ 0 }, y, graph_read(g, (Loc){ 0 }, c->weight)));
+    loss = weighted(g, y, c->weight);
+    if (order == 2)
+        loss = along(c, r, g, loss, &next);
     c->loss = module_add_slot(c->m, "loss", SLOT_metric, graph_at(g, loss)->type, (Loc){ 0 });
     graph_write(g, (Loc){ 0 }, c->loss, loss);
     for (int i = 0; i < c->narg; i++) {
-        const Type *t = &c->m->slot[c->arg[i]].type;
-
         c->grad[i] = -1;
         fill(c, r, c->arg[i], op_info[op].domain, &next);
-        if (!dt_is_float(t->dtype))
+        if (!is_float_slot(c, c->arg[i]))
             continue;
-        c->grad[i] = module_add_slot(c->m, arena_printf(&c->m->mem, "g%d", i), SLOT_grad, *t, (Loc){ 0 });
+        c->grad[i] = module_add_slot(c->m, arena_printf(&c->m->mem, "g%d", i), SLOT_grad, c->m->slot[c->arg[i]].type, (Loc){ 0 });
         param[n] = c->arg[i];
         grad[n++] = c->grad[i];
     }
@@ -194,16 +224,17 @@ static void compare_arg(Case *c, int k)
     }
 }
 
-static bool check_case(Rng *r, Op op)
+static bool check_case(Rng *r, Op op, int order)
 {
     Case              c;
     const PassOptions o = { .rule_limit = -1 };
-    bool              fits = make_case(&c, r, op);
+    bool              fits = make_case(&c, r, op, order);
 
     if (fits) {
         autodiff(c.m, &o);
         assert_null(graph_verify(c.m->graph[0]));
         assert_int_equal(c.m->graph[0]->nmin, 0);
+        assert_false(graph_holds(c.m->graph[0], OP_grad));
         for (int k = 0; k < c.narg; k++) {
             if (c.grad[k] >= 0)
                 compare_arg(&c, k);
@@ -215,7 +246,8 @@ static bool check_case(Rng *r, Op op)
 
 static bool is_row_sampled(Op op)
 {
-    return op_info[op].narg > 0 && op_info[op].domain != DOM_INT && op_info[op].domain != DOM_BOOL;
+    return op_info[op].narg > 0 && op_info[op].domain != DOM_INT && op_info[op].domain != DOM_BOOL
+        && op_info[op].domain != DOM_none;
 }
 
 /* Comparisons and positions have no derivative, and stop_gradient is untrue on purpose.  floor has zeros
@@ -225,21 +257,32 @@ static bool has_derivative(Op op)
     return is_row_sampled(op) && op != OP_stop_gradient && op != OP_lt && op != OP_le && op != OP_argmax && op != OP_argmin;
 }
 
-static void test_rows(void **state)
+static void check_rows(int order)
 {
     Rng r = { 20 };
 
-    (void)state;
     for (int op = 0; op < NOP; op++) {
         int done = 0, want = op_info[op].cls == CLASS_FOLD ? 8 * CASES : CASES;   /* many ways to pair axes */
 
         if (!has_derivative((Op)op))
             continue;
         for (int i = 0; i < 40 * want && done < want; i++)
-            done += check_case(&r, (Op)op);
+            done += check_case(&r, (Op)op, order);
         if (done < want)
             fail_msg("%s: only %d samples fit", op_info[op].name, done);
     }
+}
+
+static void test_rows(void **state)
+{
+    (void)state;
+    check_rows(1);
+}
+
+static void test_rows_twice(void **state)
+{
+    (void)state;
+    check_rows(2);
 }
 
 /* ---- closure ---- */
@@ -268,7 +311,7 @@ static void test_closed(void **state)
 
         if (!is_row_sampled(op))
             continue;
-        if (make_case(&c, &r, op)) {
+        if (make_case(&c, &r, op, 1)) {
             autodiff(c.m, &o);
             const Graph *g = c.m->graph[0];
             for (int id = 1; id < g->nnode; id++) {
@@ -403,6 +446,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_rows_twice),
         cmocka_unit_test(test_closed),
         cmocka_unit_test(test_uses_add_up),
         cmocka_unit_test(test_two_losses),
