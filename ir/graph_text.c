@@ -100,6 +100,15 @@ static void print_dot(FILE *f, const Attr *a)
     fputc('}', f);
 }
 
+/* {0 1 64, 27 -1 28} */
+static void print_groups(FILE *f, int n, const int64_t *v, int group)
+{
+    fputs(" {", f);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%s%" PRId64, !i ? "" : i % group ? " " : ", ", v[i]);
+    fputc('}', f);
+}
+
 static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
 {
     switch (kind) {
@@ -108,7 +117,17 @@ static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
     case ATTR_SHAPE:
     case ATTR_PERM:
     case ATTR_AXIS:
+    case ATTR_ROWS:
     case ATTR_DEPTH:  print_list(f, a->n, a->v); return;
+    case ATTR_SLICE:
+    case ATTR_WINDOW:
+    case ATTR_OVERLAP:
+    case ATTR_CONV:   print_groups(f, a->n, a->v, attr_group(kind)); return;
+    case ATTR_PAD:
+        print_groups(f, a->n - 1, a->v, attr_group(kind));
+        fputc(' ', f);
+        text_double(f, attr_pad_value(a));
+        return;
     case ATTR_EXPAND: print_expand(f, a); return;
     case ATTR_DOT:    print_dot(f, a); return;
     case ATTR_DTYPE:  fprintf(f, " {%s}", dt_name((Dtype)a->v[0])); return;

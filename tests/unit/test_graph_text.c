@@ -44,6 +44,8 @@ static int add_slots(Module *m, int *slot)
         { "count", SLOT_optim, { DT_i32, 2, { 4, 6 } } },        { "label", SLOT_field, { DT_u8, 0, { 0 } } },
         { "mask", SLOT_state, { DT_bool, 2, { 4, 6 } } },        { "image", SLOT_field, { DT_f32, 2, { 4, 6 } } },
         { "other", SLOT_field, { DT_f32, 2, { 6, 5 } } },        { "lr", SLOT_scalar, { DT_f64, 0, { 0 } } },
+        { "planes", SLOT_state, { DT_f32, 4, { 2, 2, 3, 5 } } }, { "taps", SLOT_state, { DT_f32, 4, { 2, 4, 3, 2 } } },
+        { "table", SLOT_state, { DT_f32, 3, { 4, 6, 2 } } },
     };
     static const char *columns[] = { "petal \"length\"", "width" };
     const int n = (int)(sizeof want / sizeof *want);
@@ -69,7 +71,7 @@ static int add_slots(Module *m, int *slot)
 static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
 {
     static const double value[] = { 0.5, 1, -0.0, 0.1, 1e-320, 1e300, -3e9, INFINITY, -INFINITY, NAN };
-    static const struct { AttrKind kind; int n; int64_t v[8]; } list[] = {
+    static const struct { AttrKind kind; int n; int64_t v[10]; } list[] = {
         { ATTR_NONE, 0, { 0 } },          { ATTR_AXES, 0, { 0 } },           { ATTR_AXES, 1, { 1 } },
         { ATTR_AXES, 2, { 0, 2 } },       { ATTR_EXPAND, 2, { 0, 64 } },     { ATTR_EXPAND, 4, { 1, 3, 2, 7 } },
         { ATTR_SHAPE, 1, { 24 } },        { ATTR_SHAPE, 3, { 2, 1, 12 } },   { ATTR_SHAPE, 0, { 0 } },
@@ -77,8 +79,20 @@ static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
         { ATTR_DOT, 4, { 0, 1, 1, 0 } },  { ATTR_DOT, 6, { 1, 1, 0, 0, 2, 1 } }, { ATTR_DOT, 2, { 0, 0 } },
         { ATTR_DOT, 4, { 1, 0, 0, 0 } },  { ATTR_STREAM, 1, { 77 } },        { ATTR_STREAM, 1, { UINT32_MAX } },
         { ATTR_AXIS, 1, { 0 } },          { ATTR_AXIS, 1, { 1 } },           { ATTR_DEPTH, 1, { 10 } },
+        { ATTR_SLICE, 6, { 3, -1, 4, 0, 2, 3 } },          { ATTR_SLICE, 6, { 1, 1, 1, 5, -2, 2 } },
+        { ATTR_WINDOW, 0, { 0 } },        { ATTR_WINDOW, 4, { 1, 3, 2, 1 } },  { ATTR_WINDOW, 8, { 0, 2, 1, 2, 1, 2, 1, 1 } },
+        { ATTR_OVERLAP, 0, { 0 } },       { ATTR_OVERLAP, 5, { 0, 6, 1, 1, 9 } },
+        { ATTR_CONV, 0, { 0 } },          { ATTR_CONV, 5, { 2, 1, -1, 1, 2 } }, { ATTR_CONV, 5, { 1, 1, 1, 1, 1 } },
+        { ATTR_ROWS, 2, { 0, 5 } },       { ATTR_ROWS, 2, { 1, 256 } },
     };
-    int n = 0;
+    const int64_t none = attr_double(mem, -INFINITY).v[0], half = attr_double(mem, 0.5).v[0], zero = 0;
+    int           n = 0;
+
+    if (kind == ATTR_PAD) {
+        out[n++] = attr_make(mem, 5, (int64_t[]){ 0, 0, 1, 2, none });
+        out[n++] = attr_make(mem, 5, (int64_t[]){ 3, 0, 0, 0, zero });
+        out[n++] = attr_make(mem, 1, &half);
+    }
 
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         if (list[i].kind == kind)
@@ -150,7 +164,7 @@ static Module *every_row(void)
     graph_write(g, (Loc){ 1, 2, 3, 4 }, module_slot(m, "loss"), loss);
     graph_write(g, nowhere, module_slot(m, "count"), pool[2]);
     graph_minimize(g, (Loc){ 0, 8, 9, 9 }, loss, 1, &slot[0], (int[]){ module_slot(m, "fc1.weight.grad") });
-    g->nkernel = 1 + g->nnode / 50;
+    g->nkernel = 1 + (g->nnode - 1) / 2 * 2 / 50;
     for (int id = 2; id < g->nnode; id += 2)
         g->node[id].kernel = 1 + id / 50;
     module_add_graph(m, g);

@@ -116,6 +116,9 @@ static Ref make_row(Module *m, Graph *g, Rng *r, Op op, RowCase *c)
         Dtype d = arb_dtype(r, op, i, type[i ? i - 1 : 0].dtype);
 
         type[i] = point && i ? ty_with(type[0], d) : arb_shape_type(r, d, point ? 0 : 1, 4, i ? &type[0] : NULL);
+    }
+    arb_fit(r, op, type);
+    for (int i = 0; i < c->narg; i++) {
         c->arg[i] = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_param, type[i], (Loc){ 0 });
         arg[i] = graph_read(g, (Loc){ 0 }, c->arg[i]);
     }
