@@ -77,6 +77,8 @@ bool op_parse(const char *name, Op *op);
 
 /* Numbers in a group of an attribute of this kind; 0: it has none. */
 int attr_group(AttrKind kind);
+/* Is number i of such an attribute of n numbers the size of an axis? */
+bool attr_is_size(AttrKind kind, int n, int i);
 
 /* op_type - the result's type; rank -1 and in->error set if the arguments or the attribute don't fit. */
 Type op_type(Infer *in);

@@ -24,6 +24,19 @@ int attr_group(AttrKind kind)
     }
 }
 
+bool attr_is_size(AttrKind kind, int n, int i)
+{
+    switch (kind) {
+    case ATTR_SHAPE:
+    case ATTR_DEPTH:   return true;
+    case ATTR_EXPAND:  return i >= n / 2;
+    case ATTR_SLICE:   return i % 3 == 2;
+    case ATTR_OVERLAP: return i % 5 == 4;
+    case ATTR_ROWS:    return i == 1;
+    default:           return false;
+    }
+}
+
 double attr_pad_value(const Attr *a)
 {
     return attr_value(&(Attr){ 1, a->v + a->n - 1 });

@@ -5,7 +5,8 @@
 /* Elements go back to where they were taken; a slice that left some out puts zeros there. */
 void grad_slice(Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref *out)
 {
-    Type a = arg_type(g, nd, 0);
+    Type    a = arg_type(g, nd, 0);
+    int64_t before[MAX_RANK], behind[MAX_RANK];
 
     (void)y, (void)want;
     for (int i = 0; i < a.rank; i++) {
@@ -15,9 +16,10 @@ void grad_slice(Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref 
         if (step < 0)
             adj = move_reverse(g, nd->loc, adj, i);
         adj = move_dilate(g, nd->loc, adj, i, count == 1 ? 1 : step < 0 ? -step : step);
-        adj = move_pad(g, nd->loc, adj, i, least, a.dim[i] - 1 - most);
+        before[i] = least;
+        behind[i] = a.dim[i] - 1 - most;
     }
-    out[0] = adj;
+    out[0] = move_frame(g, nd->loc, adj, before, behind);
 }
 
 void grad_pad(Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref *out)

@@ -23,20 +23,52 @@ Ref move_reverse(Graph *g, Loc loc, Ref a, int axis)
     return n == 1 ? a : move_slice(g, loc, a, axis, n - 1, -1, n);
 }
 
+/* What of an axis of n is left when so much is taken away before and behind. */
+static int64_t kept(int64_t n, int64_t before, int64_t behind)
+{
+    return n + (before < 0 ? before : 0) + (behind < 0 ? behind : 0);
+}
+
+/* Zeros all over, if nothing is left of some axis. */
+static bool is_empty(Type *t, const int64_t *before, const int64_t *behind)
+{
+    bool empty = false;
+
+    for (int i = 0; i < t->rank; i++) {
+        empty = empty || kept(t->dim[i], before[i], behind[i]) < 1;
+        t->dim[i] += before[i] + behind[i];
+    }
+    return empty;
+}
+
+Ref move_frame(Graph *g, Loc loc, Ref a, const int64_t *before, const int64_t *behind)
+{
+    Type    framed = graph_at(g, a)->type;
+    int     rank = framed.rank;
+    int64_t v[2 * MAX_RANK + 1] = { 0 };
+    bool    pads = false;
+
+    if (is_empty(&framed, before, behind))
+        return graph_const(g, loc, framed, 0);
+    for (int i = 0; i < rank; i++) {
+        int64_t n = kept(graph_at(g, a)->type.dim[i], before[i], behind[i]);
+
+        a = move_slice(g, loc, a, i, before[i] < 0 ? -before[i] : 0, 1, n);
+        v[2 * i] = before[i] > 0 ? before[i] : 0;
+        v[2 * i + 1] = behind[i] > 0 ? behind[i] : 0;
+        pads = pads || v[2 * i] || v[2 * i + 1];
+    }
+    v[2 * rank] = attr_double(&g->m->mem, 0).v[0];
+    return pads ? graph_make(g, OP_pad, loc, 1, &a, (Attr){ 2 * rank + 1, v }, NULL, NULL) : a;
+}
+
 Ref move_pad(Graph *g, Loc loc, Ref a, int axis, int64_t before, int64_t behind)
 {
-    int64_t n = graph_at(g, a)->type.dim[axis], v[2 * MAX_RANK + 1] = { 0 };
-    int64_t drop = before < 0 ? -before : 0, kept = n - drop + (behind < 0 ? behind : 0);
+    int64_t in_front[MAX_RANK] = { 0 }, at_end[MAX_RANK] = { 0 };
 
-    a = move_slice(g, loc, a, axis, drop, 1, kept);
-    if (before <= 0 && behind <= 0)
-        return a;
-    int rank = graph_at(g, a)->type.rank;
-
-    v[2 * axis] = before > 0 ? before : 0;
-    v[2 * axis + 1] = behind > 0 ? behind : 0;
-    v[2 * rank] = attr_double(&g->m->mem, 0).v[0];
-    return graph_make(g, OP_pad, loc, 1, &a, (Attr){ 2 * rank + 1, v }, NULL, NULL);
+    in_front[axis] = before;
+    at_end[axis] = behind;
+    return move_frame(g, loc, a, in_front, at_end);
 }
 
 Ref move_dilate(Graph *g, Loc loc, Ref a, int axis, int64_t by)

@@ -9,6 +9,8 @@ Ref move_slice(Graph *g, Loc loc, Ref a, int axis, int64_t start, int64_t step, 
 Ref move_reverse(Graph *g, Loc loc, Ref a, int axis);
 /* Zeros before and behind; a negative number takes elements away there. */
 Ref move_pad(Graph *g, Loc loc, Ref a, int axis, int64_t before, int64_t behind);
+/* The same for every axis. */
+Ref move_frame(Graph *g, Loc loc, Ref a, const int64_t *before, const int64_t *behind);
 /* by - 1 zeros between neighbours. */
 Ref move_dilate(Graph *g, Loc loc, Ref a, int axis, int64_t by);
 

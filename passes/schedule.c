@@ -44,11 +44,13 @@ Stmt *nest_wrap(Nest *nest, Stmt *body, int nloops)
 
 /* ---- joining loops that every access sees as one ---- */
 
-static bool all_join(const Stmt *s, int outer, int inner, int64_t extent)
+static bool all_join(Stmt *s, int outer, int inner, int64_t extent)
 {
     for (; s; s = s->next) {
-        if (aff_coef(s->at, outer) != aff_coef(s->at, inner) * extent
-            || aff_coef(s->row, outer) != aff_coef(s->row, inner) * extent || !all_join(s->body, outer, inner, extent))
+        for (int i = 0; stmt_affine(s, i); i++)
+            if (aff_coef(*stmt_affine(s, i), outer) != aff_coef(*stmt_affine(s, i), inner) * extent)
+                return false;
+        if (!all_join(s->body, outer, inner, extent))
             return false;
     }
     return true;
@@ -57,8 +59,8 @@ static bool all_join(const Stmt *s, int outer, int inner, int64_t extent)
 static void drop_var(Arena *mem, Stmt *s, int var)
 {
     for (; s; s = s->next) {
-        s->at = aff_subst(mem, s->at, var, aff_const(0));
-        s->row = aff_subst(mem, s->row, var, aff_const(0));
+        for (int i = 0; stmt_affine(s, i); i++)
+            *stmt_affine(s, i) = aff_subst(mem, *stmt_affine(s, i), var, aff_const(0));
         drop_var(mem, s->body, var);
     }
 }

@@ -187,7 +187,7 @@ static void move_local(Tile *t, Stmt *s, int local, Affine by)
 static void rename_loops(Tile *t, const Stmt *s)
 {
     for (; s; s = s->next)
-        if (s->kind == ST_FOR) {
+        if (stmt_has_var(s)) {
             t->map[s->id] = affine(t, new_var(t));
             rename_loops(t, s->body);
         }
