@@ -83,15 +83,43 @@ static void join_loops(Nest *nest)
 
 /* ---- vectors ---- */
 
-void strides_of(const Stmt *s, int var, Strides *st)
+static bool value_varies(const Stmt *list, int value, int var);
+
+/* Does a form hold an index variable that is picked by a value which changes with var? */
+static bool pick_varies(const Stmt *list, Affine a, int var)
 {
-    for (; s; s = s->next) {
+    for (const Stmt *s = list; s; s = s->next)
+        if (s->kind == ST_PICK && aff_coef(a, s->id) && value_varies(list, s->arg[0], var))
+            return true;
+    return false;
+}
+
+/* The value is defined in the list itself: it stands in straight lines before the pick. */
+static bool value_varies(const Stmt *list, int value, int var)
+{
+    for (const Stmt *s = list; s; s = s->next) {
+        if (s->kind == ST_FOR || s->kind == ST_LOCAL || s->kind == ST_PICK || s->id != value)
+            continue;
+        if (aff_coef(s->at, var) || aff_coef(s->row, var) || pick_varies(list, s->at, var) || pick_varies(list, s->row, var))
+            return true;
+        for (int i = 0; i < s->narg; i++)
+            if (value_varies(list, s->arg[i], var))
+                return true;
+        return false;
+    }
+    return false;
+}
+
+void strides_of(const Stmt *list, int var, Strides *st)
+{
+    for (const Stmt *s = list; s; s = s->next) {
         if (s->kind == ST_LOAD || s->kind == ST_STORE) {
             int64_t coef = aff_coef(s->at, var);
+            bool along = aff_coef(s->row, var) || pick_varies(list, s->at, var) || pick_varies(list, s->row, var);
 
-            if (coef == 1 && aff_coef(s->row, var) == 0)
+            if (coef == 1 && !along)
                 st->unit++;
-            else if (coef == 0 && aff_coef(s->row, var) == 0)
+            else if (coef == 0 && !along)
                 st->none++;
             else
                 st->other++;
