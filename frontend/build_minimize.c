@@ -20,6 +20,15 @@ static bool is_frozen(const Decl *t, const char *slot)
     return false;
 }
 
+bool build_is_moved(const Build *b, int slot)
+{
+    for (int i = 0; i < b->nmoved; i++)
+        for (int k = 0; k < b->learn[i].trained.n && b->g->entry == ENTRY_TRAIN; k++)
+            if (b->learn[i].trained.param[k] == slot)
+                return true;
+    return false;
+}
+
 /* Each of the names stands for parameters that the step has met. */
 bool build_check_names(Build *b, const Expr *names)
 {
@@ -151,7 +160,7 @@ bool build_minimize(Build *b, const Decl *t, const Ast *a)
         tr.grad[i] = grad_slot(b, tr.param[i], a->loc);
     graph_minimize(b->g, a->loc, v.ref, tr.n, tr.param, tr.grad);
     arena_push(&b->md->mem, b->learn, b->nlearn, b->clearn);
-    b->learn[b->nlearn++] = (Learning){ .trained = tr, .with = a->with, .loc = a->loc,
+    b->learn[b->nlearn++] = (Learning){ .trained = tr, .loss = v.ref, .with = a->with, .loc = a->loc,
                                         .label = a->limit ? a->limit->arg[0]->name : NULL };
     return true;
 }
