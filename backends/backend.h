@@ -39,6 +39,8 @@ const Backend *backend_find(const char *name);
 /* backends/image.c: the parts of an image that every backend fills alike, copied out of the module
  * into one allocation; entry[].run and priv are left for the caller.  Freed with image_free. */
 NndImage *image_new(const Module *m);
+/* A field, input or output of an image; its texts are in mem. */
+NndField  image_field(Arena *mem, const Module *m, const Slot *s);
 void      image_free(NndImage *im);
 
 /* header_print - a C header (C99, C++) for the object of the model that im describes: it needs no other header.

@@ -36,7 +36,7 @@ typedef struct Emit {
     LLVMValueRef       fn, step;
     LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element; of a scalar: its value */
     LLVMValueRef       rows;
-    LLVMValueRef      *var;        /* each loop variable, i64; inside a vec loop: of lane 0 */
+    LLVMValueRef      *var;        /* each index variable, i64; inside a vec loop: of lane 0, a vector if it was picked lane by lane */
     LLVMValueRef      *value;      /* scalar, or a vector of `lanes` */
     LocalRegs         *local;
 
@@ -74,7 +74,14 @@ LLVMValueRef cpu_erf(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, uint32_t stream, Dtype d);
 
 /* memory (cpu_memory.c): inside a vec loop, vectors.  A place is where lane 0 is and how far the next lane's is. */
-typedef struct Place { LLVMValueRef pointer; int64_t stride; Dtype dtype; int scope; } Place;   /* scope -1: the stack */
+typedef struct Place {
+    LLVMValueRef pointer;
+    int64_t      stride;
+    Dtype        dtype;
+    int          scope;          /* -1: the stack */
+    /* of a load: bool, or lanes of it, NULL if it has none; and an element that may be touched where it is false */
+    LLVMValueRef condition, safe;
+} Place;
 LLVMValueRef cpu_load_place(Emit *e, const Place *at);
 void         cpu_store_place(Emit *e, const Place *at, LLVMValueRef v);
 LLVMValueRef cpu_load(Emit *e, const Stmt *s);
@@ -84,6 +91,14 @@ bool         cpu_known(Emit *e, Affine at, int64_t *x);    /* at lane 0, if no r
 LLVMValueRef cpu_index(Emit *e, Affine at, LLVMTypeRef type);       /* the affine form itself, a vector if it varies */
 LLVMValueRef cpu_mask(Emit *e);                            /* which lanes count; constant */
 int64_t      cpu_lane_stride(const Emit *e, Affine a);
+
+/* indices that loops can't say, and loads through them (cpu_index.c) */
+bool         cpu_is_picked(const Emit *e, Affine a);       /* holds a variable that was picked lane by lane */
+LLVMValueRef cpu_picked_index(Emit *e, Affine at, LLVMTypeRef type);
+/* The index variables as this lane has them where s looks; the vec loop's is lane 0's. */
+LLVMValueRef *cpu_lane_vars(Emit *e, const Stmt *s, int lane);
+LLVMValueRef cpu_within(Emit *e, const Stmt *s);
+LLVMValueRef cpu_pick(Emit *e, const Stmt *s);
 
 /* where a kernel's buffers are, and which share memory (cpu_buffer.c) */
 void         cpu_bases(Emit *e);

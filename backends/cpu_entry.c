@@ -93,6 +93,8 @@ static double statement_cycles(const Stmt *s)
     case ST_STORE:  return .5;
     case ST_RANDOM: return 40;
     case ST_FOLD:   return 6;
+    case ST_WITHIN:
+    case ST_PICK:   return 2;
     case ST_CONST: case ST_INDEX: case ST_LOCAL: case ST_GET: case ST_SET: break;
     }
     return 0;

@@ -18,6 +18,7 @@ typedef enum Part {
     PART_TEXT,               /* const char *, or NULL */
     PART_TEXTS, PART_LIST,   /* a pointer to so many texts, to so many structs */
     PART_BYTES,              /* a pointer to so many bytes, aligned for a segment */
+    PART_STRUCT,             /* a struct itself */
     PART_RUN,                /* the function of the entry */
     PART_NONE                /* NULL in an object */
 } Part;
@@ -39,10 +40,10 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
 #define ROW_INTS(S, m)          { MEMBER(PART_INT, S, m, SIZE(S, m[0])), 0, 0, NULL },
 #define ROW_REAL(S, m)          { MEMBER(PART_REAL, S, m, SIZE(S, m)), 0, 0, NULL },
 #define ROW_TEXT(S, m)          { MEMBER(PART_TEXT, S, m, SIZE(S, m)), 0, 0, NULL },
-#define ROW_TEXT2(S, m)         { MEMBER(PART_TEXT, S, m, SIZE(S, m[0])), 0, 0, NULL },
 #define ROW_TEXTS(S, m, n)      { MEMBER(PART_TEXTS, S, m, SIZE(S, m)), offsetof(S, n), SIZE(S, n), NULL },
 #define ROW_LIST(S, m, n, of)   { MEMBER(PART_LIST, S, m, SIZE(S, m)), offsetof(S, n), SIZE(S, n), &of },
 #define ROW_ONE(S, m, of)       { MEMBER(PART_LIST, S, m, SIZE(S, m)), 0, 0, &of },
+#define ROW_STRUCTS(S, m, of)   { MEMBER(PART_STRUCT, S, m, SIZE(S, m[0])), 0, 0, &of },
 #define ROW_BYTES(S, m, n)      { MEMBER(PART_BYTES, S, m, SIZE(S, m)), offsetof(S, n), SIZE(S, n), NULL },
 #define ROW_RUN(S, m)           { MEMBER(PART_RUN, S, m, SIZE(S, m)), 0, 0, NULL },
 #define ROW_NONE(S, m)          { MEMBER(PART_NONE, S, m, SIZE(S, m)), 0, 0, NULL },
@@ -50,7 +51,9 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
 #define VAR(ROW, S) ROW(TEXT, S, name) ROW(INT, S, kind) ROW(INT, S, dtype) ROW(INT, S, rank) ROW(INTS, S, dim) \
     ROW(INTS, S, stride) ROW(INT, S, offset)
 #define FIELD(ROW, S) ROW(TEXT, S, name) ROW(INT, S, dtype) ROW(INT, S, rank) ROW(INTS, S, dim) ROW(INT, S, bound) \
-    ROW(TEXT2, S, file)
+    ROW(STRUCTS, S, source, source_struct) ROW(TEXTS, S, label, nlabel) ROW(INT, S, nlabel)
+#define SOURCE(ROW, S) ROW(INT, S, format) ROW(TEXT, S, file) ROW(TEXTS, S, part, npart) ROW(INT, S, npart) \
+    ROW(INT, S, stride) ROW(INT, S, number) ROW(REAL, S, from) ROW(REAL, S, to)
 #define SCALAR(ROW, S) ROW(TEXT, S, name) ROW(REAL, S, value)
 #define EXPECT(ROW, S) ROW(INT, S, split) ROW(INT, S, metric) ROW(INT, S, compare) ROW(REAL, S, value) \
     ROW(TEXT, S, text)
@@ -74,7 +77,7 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
 #define ZERO_INTS { 0 }
 #define ZERO_REAL 0
 #define ZERO_TEXT NULL
-#define ZERO_TEXT2 { NULL }
+#define ZERO_STRUCTS { { 0 } }
 #define ZERO_TEXTS NULL
 #define ZERO_LIST NULL
 #define ZERO_ONE NULL
@@ -89,6 +92,7 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
     _Static_assert(sizeof((S){ LIST(AS_ZERO, S) }) == sizeof(S), "every member of " #S " has its row")
 
 STRUCT(VAR, NndVar, var);
+STRUCT(SOURCE, NndSource, source);
 STRUCT(FIELD, NndField, field);
 STRUCT(SCALAR, NndScalar, scalar);
 STRUCT(EXPECT, NndExpect, expect);
@@ -194,6 +198,7 @@ static LLVMValueRef write_part(Writer *w, const Member *m, const char *base, con
     case PART_TEXT:  return write_text(w, read_pointer(at));
     case PART_TEXTS:
     case PART_LIST:  return write_list(w, m->of, read_pointer(at), n);
+    case PART_STRUCT: return write_struct(w, m->of, at, 0);
     case PART_BYTES: return write_bytes(w, read_pointer(at), n);
     case PART_RUN:   return w->run[i];
     case PART_NONE:  return null_pointer(w);

@@ -164,6 +164,8 @@ static void emit_statement(Emit *e, const Stmt *s)
     case ST_GET:    e->value[s->id] = cpu_get(e, s); break;
     case ST_SET:    cpu_set(e, s); break;
     case ST_FOLD:   e->value[s->id] = cpu_fold(e, s); break;
+    case ST_WITHIN: e->value[s->id] = cpu_within(e, s); break;
+    case ST_PICK:   e->var[s->id] = cpu_pick(e, s); break;
     }
 }
 

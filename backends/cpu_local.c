@@ -110,7 +110,7 @@ static Place stack_place(Emit *e, const LocalRegs *l, Affine at)
 {
     int64_t copies = l->copies ? l->copies : 1, stride = cpu_lane_stride(e, at) * copies + (l->copies ? 1 : 0);
 
-    return (Place){ cpu_element(e, l->stack, cpu_memory_type(e, l->dtype), at, copies), stride, l->dtype, -1 };
+    return (Place){ cpu_element(e, l->stack, cpu_memory_type(e, l->dtype), at, copies), stride, l->dtype, -1, NULL, NULL };
 }
 
 /* for (i = 0; i < n; i++) stack[i] = start */

@@ -56,6 +56,9 @@ static LLVMValueRef affine_value(Emit *e, Affine a)
 
 LLVMValueRef cpu_index(Emit *e, Affine at, LLVMTypeRef type)
 {
+    if (cpu_is_picked(e, at))
+        return cpu_picked_index(e, at, type);
+
     LLVMValueRef x = LLVMBuildTruncOrBitCast(e->B, affine_value(e, at), type, ""), lane[64];
     int64_t stride = cpu_lane_stride(e, at);
 
@@ -121,7 +124,7 @@ static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Pla
     pointer = (unsigned)n;                  /* attributes count parameters from 1 */
     if (COMPAT_MASKED_ALIGN_OPERAND)
         arg[n++] = cpu_i32(e, (int64_t)align);
-    arg[n++] = cpu_mask(e);
+    arg[n++] = at->condition ? LLVMBuildAnd(e->B, cpu_mask(e), cpu_vector(e, at->condition), "") : cpu_mask(e);
     if (!stored)
         arg[n++] = LLVMConstNull(vec);
     call = cpu_intrinsic(e, name, over, 2, arg, n);
@@ -148,12 +151,29 @@ static void store_one(Emit *e, const Place *at, LLVMValueRef v, LLVMValueRef poi
     cpu_set_scope(e, store, at->scope);
 }
 
+/* The condition of one lane. */
+static LLVMValueRef lane_condition(Emit *e, const Place *at, int lane)
+{
+    if (!at->condition || !cpu_is_vector(at->condition))
+        return at->condition;
+    return LLVMBuildExtractElement(e->B, at->condition, cpu_i64(e, lane), "");
+}
+
+/* Where the condition is false, something that is there is loaded, and 0 is the value: no branch. */
+static LLVMValueRef load_if(Emit *e, const Place *at, LLVMTypeRef type, LLVMValueRef pointer, LLVMValueRef condition)
+{
+    if (!condition)
+        return load_one(e, at, type, pointer);
+    pointer = LLVMBuildSelect(e->B, condition, pointer, at->safe, "");
+    return LLVMBuildSelect(e->B, condition, load_one(e, at, type, pointer), LLVMConstNull(type), "");
+}
+
 static LLVMValueRef load_lanes(Emit *e, const Place *at, LLVMTypeRef type)
 {
     LLVMValueRef v = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes));
 
     for (int i = 0; i < e->active; i++) {
-        LLVMValueRef x = load_one(e, at, type, elements_on(e, type, at->pointer, i * at->stride));
+        LLVMValueRef x = load_if(e, at, type, elements_on(e, type, at->pointer, i * at->stride), lane_condition(e, at, i));
 
         v = LLVMBuildInsertElement(e->B, v, x, cpu_i64(e, i), "");
     }
@@ -165,12 +185,12 @@ LLVMValueRef cpu_load_place(Emit *e, const Place *at)
     LLVMTypeRef type = cpu_memory_type(e, at->dtype), vec;
     LLVMValueRef v;
 
-    if (!at->stride)
-        return from_memory(e, at->dtype, load_one(e, at, type, at->pointer));
+    if (!at->stride && !(at->condition && cpu_is_vector(at->condition)))
+        return from_memory(e, at->dtype, load_if(e, at, type, at->pointer, at->condition));
     vec = LLVMVectorType(type, (unsigned)e->lanes);
     if (at->stride != 1 || e->active == 1) {
         v = load_lanes(e, at, type);
-    } else if (e->active == e->lanes) {
+    } else if (e->active == e->lanes && !at->condition) {
         v = load_one(e, at, vec, at->pointer);
     } else {
         v = masked(e, compat_masked_load, vec, at, NULL);
@@ -206,37 +226,59 @@ static Place buffer_place(Emit *e, const Stmt *s, LLVMValueRef base)
 {
     const Buffer *b = &e->p->buf[s->buf];
 
-    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), b->dtype, s->buf };
+    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), b->dtype, s->buf,
+                    s->kind == ST_LOAD && s->narg ? e->value[s->arg[0]] : NULL, base };
 }
 
-/* Where the row begins whose number the batch lists `lane` places on. */
-static LLVMValueRef row_base(Emit *e, const Stmt *s, int64_t lane)
+/* Where the row begins whose number the batch lists `lane` places on; the condition is this lane's. */
+static LLVMValueRef row_base(Emit *e, const Stmt *s, int64_t lane, LLVMValueRef condition)
 {
     const Buffer *b = &e->p->buf[s->buf];
     LLVMTypeRef i32 = LLVMInt32TypeInContext(e->C);
-    Place at = { cpu_element(e, e->rows, i32, s->row, 1), 0, DT_i32, e->p->nbuf };
+    Place at = { cpu_element(e, e->rows, i32, s->row, 1), 0, DT_i32, e->p->nbuf, NULL, e->rows };
     LLVMValueRef row;
 
-    row = load_one(e, &at, i32, elements_on(e, i32, at.pointer, lane * cpu_lane_stride(e, s->row)));
+    row = load_if(e, &at, i32, elements_on(e, i32, at.pointer, lane * cpu_lane_stride(e, s->row)), condition);
     row = LLVMBuildSExt(e->B, row, LLVMInt64TypeInContext(e->C), "");
     row = LLVMBuildMul(e->B, row, cpu_i64(e, b->count * dt_bytes(b->dtype)), "");
     return cpu_bytes(e, e->base[s->buf], row);
 }
 
-/* Every lane reads another row. */
-static LLVMValueRef load_rows(Emit *e, const Stmt *s)
+/* Every lane reads another row, or has an index of its own. */
+static LLVMValueRef load_apart(Emit *e, const Stmt *s)
 {
-    Dtype d = e->p->buf[s->buf].dtype;
-    LLVMTypeRef type = cpu_memory_type(e, d);
-    LLVMValueRef v = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes));
+    const Buffer *b = &e->p->buf[s->buf];
+    LLVMTypeRef type = cpu_memory_type(e, b->dtype);
+    LLVMValueRef v = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes)), *var = e->var;
+    Place of = { .condition = s->narg ? e->value[s->arg[0]] : NULL };
 
     for (int i = 0; i < e->active; i++) {
-        Place at = buffer_place(e, s, row_base(e, s, i));
-        LLVMValueRef x = load_one(e, &at, type, elements_on(e, type, at.pointer, i * at.stride));
+        LLVMValueRef condition = lane_condition(e, &of, i), x;
 
+        e->var = cpu_lane_vars(e, s, i);
+        Place at = buffer_place(e, s, b->seg == SEG_FIELD ? row_base(e, s, i, condition) : e->base[s->buf]);
+
+        x = load_if(e, &at, type, elements_on(e, type, at.pointer, i * at.stride), condition);
         v = LLVMBuildInsertElement(e->B, v, x, cpu_i64(e, i), "");
+        e->var = var;
     }
-    return from_memory(e, d, v);
+    return from_memory(e, b->dtype, v);
+}
+
+/* Each lane stores to a place of its own. */
+static void store_apart(Emit *e, const Stmt *s)
+{
+    Dtype d = e->p->buf[s->buf].dtype;
+    LLVMValueRef v = to_memory(e, d, cpu_vector(e, e->value[s->arg[0]])), *var = e->var;
+
+    for (int i = 0; i < e->active; i++) {
+        e->var = cpu_lane_vars(e, s, i);
+        Place at = buffer_place(e, s, e->base[s->buf]);
+
+        store_one(e, &at, LLVMBuildExtractElement(e->B, v, cpu_i64(e, i), ""),
+                  elements_on(e, cpu_memory_type(e, d), at.pointer, i * at.stride));
+        e->var = var;
+    }
 }
 
 LLVMValueRef cpu_load(Emit *e, const Stmt *s)
@@ -246,14 +288,20 @@ LLVMValueRef cpu_load(Emit *e, const Stmt *s)
 
     if (seg == SEG_SCALAR)
         return e->base[s->buf];
-    if (seg == SEG_FIELD && cpu_lane_stride(e, s->row))
-        return load_rows(e, s);
-    at = buffer_place(e, s, seg == SEG_FIELD ? row_base(e, s, 0) : e->base[s->buf]);
+    bool by_row = seg == SEG_FIELD, own_condition = s->narg && cpu_is_vector(e->value[s->arg[0]]);
+
+    if (cpu_is_picked(e, s->at) || (by_row && (cpu_lane_stride(e, s->row) || cpu_is_picked(e, s->row) || own_condition)))
+        return load_apart(e, s);
+    at = buffer_place(e, s, by_row ? row_base(e, s, 0, s->narg ? e->value[s->arg[0]] : NULL) : e->base[s->buf]);
     return cpu_load_place(e, &at);
 }
 
 void cpu_store(Emit *e, const Stmt *s)
 {
+    if (cpu_is_picked(e, s->at)) {
+        store_apart(e, s);
+        return;
+    }
     Place at = buffer_place(e, s, e->base[s->buf]);
 
     cpu_store_place(e, &at, e->value[s->arg[0]]);

@@ -147,6 +147,7 @@ static LLVMValueRef real_op(Emit *e, Op op, Dtype d, LLVMValueRef *a)
     case OP_abs:   return cpu_intrinsic1(e, compat_fabs, a[0]);
     case OP_sqrt:  return cpu_intrinsic1(e, compat_sqrt, a[0]);
     case OP_floor: return cpu_intrinsic1(e, compat_floor, a[0]);
+    case OP_round: return cpu_intrinsic1(e, compat_rint, a[0]);
     case OP_relu:  return relu(e, a[0]);
     default: return function(e, op, d, a);
     }

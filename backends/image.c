@@ -11,7 +11,8 @@ _Static_assert((int)DT_f32 == NND_F32 && (int)DT_f64 == NND_F64 && (int)DT_i32 =
                && (int)DT_u8 == NND_U8 && (int)DT_bool == NND_BOOL && (int)ENTRY_INIT == NND_INIT
                && (int)ENTRY_TRAIN == NND_TRAIN && (int)ENTRY_EVAL == NND_EVAL && (int)ENTRY_INFER == NND_INFER
                && (int)SLOT_param == NND_PARAM && (int)SLOT_state == NND_STATE && (int)SLOT_optim == NND_OPTIM
-               && (int)MAX_RANK == NND_RANK, "the image speaks of dtypes, entries and slots as the compiler does");
+               && (int)MAX_RANK == NND_RANK && (int)NSPLIT == NND_NSPLIT && (int)SOURCE_SHARE == NND_SHARE,
+               "the image speaks of dtypes, entries and slots as the compiler does");
 
 typedef struct Owned { NndImage image; Arena mem; } Owned;      /* image first: freed through it */
 
@@ -55,6 +56,43 @@ static const char *port_name(const char *slot)
     return !strncmp(slot, "in.", 3) ? slot + 3 : !strncmp(slot, "out.", 4) ? slot + 4 : slot;
 }
 
+static const char **copy_texts(Arena *mem, const char *const *text, int n)
+{
+    const char **to = n ? arena_array(mem, const char *, n) : NULL;
+
+    for (int i = 0; i < n; i++)
+        to[i] = arena_strdup(mem, text[i]);
+    return to;
+}
+
+/* Do the rows hold names of classes, which become numbers when they are read? */
+static bool has_names(const Slot *s)
+{
+    SourceFormat f = s->source[SPLIT_TRAIN].format;
+
+    return !s->type.rank && (f == SOURCE_CSV || f == SOURCE_IMAGES) && s->type.dtype != DT_f32 && s->type.dtype != DT_f64;
+}
+
+NndField image_field(Arena *mem, const Module *m, const Slot *s)
+{
+    NndField f = { .name = copy_text(mem, s->kind == SLOT_field ? s->name : port_name(s->name)),
+                   .dtype = (uint8_t)s->type.dtype, .rank = (uint8_t)s->type.rank, .bound = s->bound };
+
+    memcpy(f.dim, s->type.dim, sizeof s->type.dim);
+    for (int i = 0; i < NSPLIT; i++) {
+        const FieldSource *from = &s->source[i];
+
+        f.source[i] = (NndSource){ .format = (uint8_t)from->format, .file = copy_text(mem, from->file),
+                                   .part = copy_texts(mem, from->part, from->npart), .npart = from->npart,
+                                   .stride = from->stride, .number = from->number, .from = from->from, .to = from->to };
+    }
+    if (has_names(s)) {
+        f.label = copy_texts(mem, m->label, m->nlabel);
+        f.nlabel = m->nlabel;
+    }
+    return f;
+}
+
 static const NndField *fill_fields(Owned *o, const Module *m, SlotKind kind, int *n)
 {
     NndField *f = arena_array(&o->mem, NndField, count_slots(m, kind, kind) + 1);
@@ -64,10 +102,7 @@ static const NndField *fill_fields(Owned *o, const Module *m, SlotKind kind, int
 
         if (s->kind != kind)
             continue;
-        f[*n] = (NndField){ .name = copy_text(&o->mem, kind == SLOT_field ? s->name : port_name(s->name)),
-                            .dtype = (uint8_t)s->type.dtype, .rank = (uint8_t)s->type.rank, .bound = s->bound,
-                            .file = { copy_text(&o->mem, s->file[0]), copy_text(&o->mem, s->file[1]) } };
-        memcpy(f[(*n)++].dim, s->type.dim, sizeof s->type.dim);
+        f[(*n)++] = image_field(&o->mem, m, s);
     }
     return f;
 }
@@ -120,11 +155,7 @@ static void fill_train(Owned *o, const Module *m)
 
 static void fill_labels(Owned *o, const Module *m)
 {
-    const char **label = arena_array(&o->mem, const char *, m->nlabel + 1);
-
-    for (int i = 0; i < m->nlabel; i++)
-        label[i] = copy_text(&o->mem, m->label[i]);
-    o->image.label = m->nlabel ? label : NULL;
+    o->image.label = copy_texts(&o->mem, m->label, m->nlabel);
     o->image.nlabel = m->nlabel;
 }
 

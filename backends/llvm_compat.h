@@ -17,7 +17,7 @@ static const char *const compat_pipeline[] = {
     "default<O3>",
 };
 
-static const char compat_fma[] = "llvm.fma", compat_floor[] = "llvm.floor", compat_fabs[] = "llvm.fabs",
+static const char compat_fma[] = "llvm.fma", compat_floor[] = "llvm.floor", compat_rint[] = "llvm.rint", compat_fabs[] = "llvm.fabs",
                   compat_copysign[] = "llvm.copysign",
                   compat_sqrt[] = "llvm.sqrt", compat_fptosi[] = "llvm.fptosi.sat", compat_fptoui[] = "llvm.fptoui.sat",
                   compat_masked_load[] = "llvm.masked.load", compat_masked_store[] = "llvm.masked.store";

@@ -170,6 +170,8 @@ const Decl *train_decl(const Model *md);
 const Decl *model_decl(const Model *md);                              /* the train block's, or the first; NULL: none */
 const Decl *wanted_decl(Build *b, DeclKind kind, const char *word, const char *name, Loc loc);
 bool  read_fields(Build *b, const Decl *data);                        /* the fields' names in scope, as nodes */
+/* A split's source (build_source.c); first: the slot of the first field, or -1 after a mistake in one. */
+bool  build_source(Build *b, const Decl *data, int first, const Ast *setting, int split);
 const Ast *find_setting(const Decl *train, const char *name);
 bool  is_train_setting(const char *name);
 bool  build_settings(Build *b, const Decl *train);

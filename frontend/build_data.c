@@ -1,4 +1,4 @@
-/* build_data.c - which declarations belong together, and the data block: fields and their files. */
+/* build_data.c - which declarations belong together, and the data block: its fields. */
 #include "frontend/build.h"
 
 #include <string.h>
@@ -55,32 +55,6 @@ const Decl *wanted_decl(Build *b, DeclKind kind, const char *word, const char *n
 
 /* ---- data ---- */
 
-/* first: the slot of the first field, or -1 */
-static bool data_files(Build *b, const Decl *d, int first, const Ast *a, int split)
-{
-    const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
-
-    if (!e || e->kind != EXPR_CALL || strcmp(e->name, "idx")) {
-        build_error(b, a->value->loc, "%s wants idx(\"file\", ...), a file for each field", a->name);
-        return false;
-    }
-    if (e->narg != d->nparam) {
-        build_error(b, e->loc, "%s: %d file%s for %d field%s", a->name, e->narg, e->narg == 1 ? "" : "s", d->nparam,
-                    d->nparam == 1 ? "" : "s");
-        build_note(b, d->loc, "the fields of `%s`", d->name);
-        return false;
-    }
-    for (int i = 0; i < e->narg; i++) {
-        if (e->arg[i]->kind != EXPR_STRING) {
-            build_error(b, e->arg[i]->loc, "a file's name is a text");
-            return false;
-        }
-        if (first >= 0)
-            b->m->slot[first + i].file[split] = arena_strdup(&b->m->mem, e->arg[i]->name);
-    }
-    return true;
-}
-
 static bool data_labels(Build *b, const Ast *a)
 {
     const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
@@ -103,7 +77,7 @@ static bool data_labels(Build *b, const Ast *a)
 
 static bool data_setting(Build *b, const Decl *d, int first, const Ast *a)
 {
-    static const char *const names[] = { "train", "test", "labels" };
+    static const char *const names[] = { "train", "test", "valid", "labels" };
     const char *near;
 
     if (a->kind == AST_ASSIGN) {
@@ -111,17 +85,29 @@ static bool data_setting(Build *b, const Decl *d, int first, const Ast *a)
         return false;
     }
     if (a->kind != AST_SETTING) {
-        build_error(b, a->loc, "a data block holds settings alone: train, test and labels");
+        build_error(b, a->loc, "a data block holds settings alone: train, test, valid and labels");
         return false;
     }
-    if (!strcmp(a->name, "train") || !strcmp(a->name, "test"))
-        return data_files(b, d, first, a, a->name[1] == 'r' ? 0 : 1);
+    for (int i = 0; i < NSPLIT; i++)
+        if (!strcmp(a->name, split_name[i]))
+            return build_source(b, d, first, a, i);
     if (!strcmp(a->name, "labels"))
         return data_labels(b, a);
-    near = diag_near(a->name, names, 3);
+    near = diag_near(a->name, names, 4);
     build_error(b, a->loc, near ? "unknown setting `%s` of a data block; did you mean `%s`?"
-                                : "unknown setting `%s` of a data block: train, test and labels are known", a->name, near);
+                                : "unknown setting `%s` of a data block: train, test, valid and labels are known", a->name, near);
     return false;
+}
+
+static bool set_once(Build *b, const Decl *d, const Ast *a)
+{
+    for (const Ast *c = d->body; c != a; c = c->next)
+        if (c->kind == AST_SETTING && a->kind == AST_SETTING && !strcmp(a->name, c->name)) {
+            build_error(b, a->loc, "`%s` is set twice", a->name);
+            build_note(b, c->loc, "first here");
+            return false;
+        }
+    return true;
 }
 
 static bool data_field(Build *b, const Param *p)
@@ -158,8 +144,10 @@ static bool data_slots(Build *b, const Decl *d)
         build_error(b, d->loc, "data block `%s` has no fields", d->name);
         ok = false;
     }
+    if (!ok)
+        first = -1;
     for (const Ast *a = d->body; a; a = a->next)
-        ok &= data_setting(b, d, ok ? first : -1, a);
+        ok &= set_once(b, d, a) && data_setting(b, d, first, a);
     b->scope = outer;
     return ok;
 }

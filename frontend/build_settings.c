@@ -83,6 +83,14 @@ static void add_expect(Build *b, Expect x)
     t->expect = more;
 }
 
+/* A source with a mistake is one. */
+static bool has_rows(const Model *md, int split)
+{
+    const Decl *data = find_decl(md, train_decl(md)->data);
+
+    return !data || find_setting(data, split_name[split]);
+}
+
 /* test.accuracy >= 0.78 */
 static bool build_expect(Build *b, const Expr *e)
 {
@@ -94,16 +102,24 @@ static bool build_expect(Build *b, const Expr *e)
     for (int i = 0; dot && i < 5; i++)
         if (!strcmp(e->name, ops[i]))
             x.compare = i;
-    if (x.compare < 0 || (strncmp(e->arg[0]->name, "test.", 5) && strncmp(e->arg[0]->name, "train.", 6))) {
+    x.split = NSPLIT;
+    for (int i = 0; x.compare >= 0 && i < NSPLIT; i++)
+        if ((size_t)(dot - e->arg[0]->name) == strlen(split_name[i])
+            && !memcmp(e->arg[0]->name, split_name[i], strlen(split_name[i])))
+            x.split = i;
+    if (x.split == NSPLIT) {
         build_error(b, e->loc, "expect wants a comparison such as test.accuracy >= 0.9");
         return false;
     }
-    x.split = e->arg[0]->name[1] == 'e';
     if ((x.metric = metric_number(b, dot + 1)) < 0) {
         const char *near = near_metric(b, dot + 1);
 
         build_error(b, e->arg[0]->loc, near ? "no metric is called `%s`; did you mean `%s`?" : "no metric is called `%s`",
                     dot + 1, near);
+        return false;
+    }
+    if (!has_rows(b->md, x.split)) {
+        build_error(b, e->arg[0]->loc, "expect: the data block has no `%s`", split_name[x.split]);
         return false;
     }
     v = build_value(b, e->arg[1]);

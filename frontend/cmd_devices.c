@@ -48,6 +48,8 @@ int cmd_devices(Options *o)
 #ifdef __APPLE__
     puts("mps       Metal  (not used: nnd makes no code for it)");
 #endif
+    printf("images    PGM%s%s\n", nnd_png_version() ? ", PNG by libpng " : " alone: built without libpng",
+           nnd_png_version() ? nnd_png_version() : "");
     printf("pictures  %s\n", plots ? plots : "not available: built without cairo");
     return EXIT_WELL;
 }

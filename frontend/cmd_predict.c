@@ -18,7 +18,10 @@ static int split_of(const Options *o)
 {
     const OptionValue *split = &o->value[OPTION_split];
 
-    return split->given && strcmp(split->text, "train") == 0 ? NND_SPLIT_TRAIN : NND_SPLIT_TEST;
+    for (int i = 0; split->given && i < NND_NSPLIT; i++)
+        if (strcmp(split->text, nnd_split_name[i]) == 0)
+            return i;
+    return NND_SPLIT_TEST;
 }
 
 static void use_close(Use *u)
@@ -61,7 +64,7 @@ static int split_rows(Use *u, int64_t *n)
     if (status)
         return status;
     if ((*n = u->data.nrow[split]) < 1)
-        return complain(u->job.o, EXIT_DATA, "the data set has no %s split", split == NND_SPLIT_TRAIN ? "train" : "test");
+        return complain(u->job.o, EXIT_DATA, "the data set has no %s split", nnd_split_name[split]);
     return EXIT_WELL;
 }
 
@@ -79,7 +82,7 @@ static int evaluate(Use *u)
         return status;
     if (nnd_evaluate(&u->session, &u->data, split_of(o), figure, &u->err))
         return complain_runtime(o, &u->err);
-    printf("%s:", split_of(o) == NND_SPLIT_TRAIN ? "train" : "test");
+    printf("%s:", nnd_split_name[split_of(o)]);
     nnd_print_figures(stdout, u->code.image->train, figure);
     printf("  %lld rows\n", (long long)n);
     return EXIT_WELL;
@@ -153,9 +156,12 @@ static int64_t class_at(const NndArray *a, int64_t row)
     return 0;
 }
 
-static const char *label_of(Options *o, const NndImage *im, int64_t k)
+/* The names of the data block, or else those that the data have themselves. */
+static const char *label_of(Options *o, const NndImage *im, const NndData *data, int64_t k)
 {
-    return k >= 0 && k < im->nlabel ? im->label[k] : arena_printf(&o->mem, "%lld", (long long)k);
+    const char *const *label = im->nlabel ? im->label : (const char *const *)data->label;
+
+    return k >= 0 && k < (im->nlabel ? im->nlabel : data->nlabel) ? label[k] : arena_printf(&o->mem, "%lld", (long long)k);
 }
 
 static double output_at(const NndField *f, const void *out, int64_t i)
@@ -206,7 +212,7 @@ static int draw(Use *u, const Columns *c, const int32_t *row, int64_t n, const u
 
         right += is == says;
         picture[i] = (NndPicture){ .height = f->dim[0], .width = f->dim[1], .pixel = pixel + i * f->dim[0] * f->dim[1],
-                                   .truth = label_of(o, im, is), .predicted = label_of(o, im, says),
+                                   .truth = label_of(o, im, &u->data, is), .predicted = label_of(o, im, &u->data, says),
                                    .right = is == says, .share = share };
         printf("row %d: %s%s%s%s\n", row[i], picture[i].predicted, is == says ? "" : " (is ",
                is == says ? "" : picture[i].truth, is == says ? "" : ")");

@@ -149,15 +149,8 @@ NndField *compile_fields(const Module *m, Arena *mem, int *n)
 
     *n = 0;
     for (int i = 0; i < m->nslot; i++) {
-        const Slot *s = &m->slot[i];
-        NndField   *f = &field[*n];
-
-        if (s->kind != SLOT_field)
-            continue;
-        *f = (NndField){ .name = s->name, .dtype = (uint8_t)s->type.dtype, .rank = (uint8_t)s->type.rank,
-                         .bound = s->bound, .file = { s->file[0], s->file[1] } };
-        memcpy(f->dim, s->type.dim, (size_t)s->type.rank * sizeof *f->dim);
-        (*n)++;
+        if (m->slot[i].kind == SLOT_field)
+            field[(*n)++] = image_field(mem, m, &m->slot[i]);
     }
     return field;
 }

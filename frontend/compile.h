@@ -32,7 +32,7 @@ typedef struct Compiled {
 const char *compile_model(Compiled *c, Model *md, int nwant, const EntryWant *want, const CompileOptions *o, Arena *mem);
 void        compiled_free(Compiled *c);
 
-/* The data columns that a module reads, for the loader; texts belong to the module. */
+/* The data columns that a module reads, for the loader; all in mem. */
 NndField *compile_fields(const Module *m, Arena *mem, int *n);
 
 /* Milliseconds of a clock that no one can set, and the line about a stage: none if f is NULL. */

@@ -192,8 +192,7 @@ int open_data(Job *j, NndData *data, bool quiet)
         return complain_runtime(o, &err);
     compile_time(j->compile.times, "data", compile_clock_ms() - start);
     if (!quiet)
-        fprintf(stderr, "data: %s, %lld rows to train on, %lld to test\n", data->directory,
-                (long long)data->nrow[NND_SPLIT_TRAIN], (long long)data->nrow[NND_SPLIT_TEST]);
+        nnd_print_data(stderr, data);
     return EXIT_WELL;
 }
 

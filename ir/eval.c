@@ -4,7 +4,7 @@
  * is computed in float, so it rounds as a compiled one does; sums and contractions are added up in double
  * and rounded once, so the oracle is more exact than what it judges.
  */
-#include "ir/eval.h"
+#include "ir/eval_nodes.h"
 
 #include <assert.h>
 #include <math.h>
@@ -145,9 +145,7 @@ double eval_cast(Dtype from, Dtype to, double x)
 
 /* ---- nodes ---- */
 
-typedef struct Eval { const Graph *g; const EvalEnv *env; Arena *mem; Tensor *value; } Eval;
-
-static void strides(const Type *t, int64_t *stride)
+void eval_strides(const Type *t, int64_t *stride)
 {
     int64_t n = 1;
 
@@ -157,8 +155,7 @@ static void strides(const Type *t, int64_t *stride)
     }
 }
 
-/* Steps index through dim in row-major order; off follows with the given strides.  false at the end. */
-static bool advance(int rank, const int64_t *dim, int64_t *index, const int64_t *stride, int64_t *off)
+bool eval_advance(int rank, const int64_t *dim, int64_t *index, const int64_t *stride, int64_t *off)
 {
     for (int i = rank - 1; i >= 0; i--) {
         *off += stride[i];
@@ -174,9 +171,9 @@ static bool advance(int rank, const int64_t *dim, int64_t *index, const int64_t 
 static bool advance_both(int rank, const int64_t *dim, int64_t *index, const int64_t *sa, int64_t *a, int64_t *again,
                          const int64_t *sb, int64_t *b)
 {
-    bool more = advance(rank, dim, index, sa, a);
+    bool more = eval_advance(rank, dim, index, sa, a);
 
-    advance(rank, dim, again, sb, b);
+    eval_advance(rank, dim, again, sb, b);
     return more;
 }
 
@@ -201,6 +198,16 @@ static void eval_points(Eval *e, const Node *nd, Tensor *out)
     }
 }
 
+/* The place among the folded axes, in row-major order. */
+static int64_t flat_index(const Type *t, const Attr *axes, const int64_t *index)
+{
+    int64_t at = 0;
+
+    for (int i = 0; i < axes->n; i++)
+        at = at * t->dim[axes->v[i]] + index[axes->v[i]];
+    return at;
+}
+
 /* Every element of the argument goes to one of the result: stride[] 0 along folded axes. */
 static void eval_reduce(Eval *e, const Node *nd, Tensor *out)
 {
@@ -210,12 +217,12 @@ static void eval_reduce(Eval *e, const Node *nd, Tensor *out)
     double *acc = arena_array(e->mem, double, n);
     bool *begun = arena_array(e->mem, bool, n);
 
-    strides(&nd->type, kept);
+    eval_strides(&nd->type, kept);
     for (int d = 0, k = 0; d < a->type.rank; d++)
         to[d] = attr_has(nd->attr.v, nd->attr.n, d) ? 0 : kept[k++];
     do {
         double x = tensor_get(a, i++, wide);
-        bool first = !begun[off], greater = nd->op == OP_max || nd->op == OP_argmax;
+        bool first = !begun[off], greater = nd->op != OP_min && nd->op != OP_argmin;
         bool wins = first || (acc[off] == acc[off] && (x != x || (greater ? x > acc[off] : x < acc[off])));
 
         begun[off] = true;
@@ -224,8 +231,8 @@ static void eval_reduce(Eval *e, const Node *nd, Tensor *out)
         else if (wins)
             acc[off] = x;
         if (arg && wins)
-            tensor_set(out, off, (double)index[nd->attr.v[0]], wide);
-    } while (advance(a->type.rank, a->type.dim, index, to, &off));
+            tensor_set(out, off, (double)flat_index(&a->type, &nd->attr, index), wide);
+    } while (eval_advance(a->type.rank, a->type.dim, index, to, &off));
     for (int64_t j = 0; j < n && !arg; j++)
         tensor_set(out, j, acc[j], wide);
 }
@@ -235,7 +242,7 @@ static void eval_move(Eval *e, const Node *nd, Tensor *out)
     const Tensor *a = &e->value[nd->arg[0].id];
     int64_t index[MAX_RANK] = { 0 }, from[MAX_RANK] = { 0 }, own[MAX_RANK], off = 0, i = 0;
 
-    strides(nd->op == OP_reshape ? &nd->type : &a->type, own);
+    eval_strides(nd->op == OP_reshape ? &nd->type : &a->type, own);
     for (int d = 0, k = 0; d < nd->type.rank; d++) {
         if (nd->op == OP_reshape)
             from[d] = own[d];
@@ -246,14 +253,14 @@ static void eval_move(Eval *e, const Node *nd, Tensor *out)
     }
     do
         tensor_set(out, i++, tensor_get(a, off, e->env->wide), e->env->wide);
-    while (advance(nd->type.rank, nd->type.dim, index, from, &off));
+    while (eval_advance(nd->type.rank, nd->type.dim, index, from, &off));
 }
 
 static void eval_index(Eval *e, const Node *nd, Tensor *out)
 {
     int64_t stride[MAX_RANK], n = ty_count(&nd->type);
 
-    strides(&nd->type, stride);
+    eval_strides(&nd->type, stride);
     for (int64_t i = 0; i < n; i++) {
         double x = 0;
 
@@ -273,7 +280,7 @@ static void dot_strides(const Type *t, int nb, int nc, const int64_t *batch, con
 {
     int64_t own[MAX_RANK];
 
-    strides(t, own);
+    eval_strides(t, own);
     for (int i = 0; i < nb; i++)
         result[i] = own[batch[i]];
     for (int i = 0; i < t->rank; i++)
@@ -324,6 +331,17 @@ static void eval_edge(Eval *e, const Node *nd, Tensor *out)
 
 static void eval_node(Eval *e, const Node *nd, Tensor *out)
 {
+    switch (nd->op) {
+    case OP_slice:   eval_slice(e, nd, out); return;
+    case OP_pad:     eval_pad(e, nd, out); return;
+    case OP_window:  eval_window(e, nd, out); return;
+    case OP_overlap: eval_overlap(e, nd, out); return;
+    case OP_cumsum:  eval_cumsum(e, nd, out); return;
+    case OP_conv:    eval_conv(e, nd, out); return;
+    case OP_gather:  eval_gather(e, nd, out); return;
+    case OP_scatter: eval_scatter(e, nd, out); return;
+    default:         break;
+    }
     switch (op_info[nd->op].cls) {
     case CLASS_POINT:  eval_points(e, nd, out); return;
     case CLASS_REDUCE: eval_reduce(e, nd, out); return;

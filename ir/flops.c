@@ -5,6 +5,21 @@
  */
 #include "ir/graph.h"
 
+/* Products that an element of a contraction sums up. */
+static double folded(const Graph *g, const Node *nd)
+{
+    const Type *w = &graph_at(g, nd->arg[1])->type;
+    double      n = 1;
+
+    if (nd->op == OP_conv)
+        return (double)ty_count(w) / (double)(w->dim[0] * w->dim[1]);
+    DotAxes x = attr_dot(&nd->attr);
+
+    for (int i = 0; i < x.nc; i++)
+        n *= (double)w->dim[x.bc[i]];
+    return n;
+}
+
 double node_flops(const Graph *g, const Node *nd)
 {
     const Type *a = nd->narg ? &graph_at(g, nd->arg[0])->type : NULL;
@@ -13,14 +28,7 @@ double node_flops(const Graph *g, const Node *nd)
     switch (op_info[nd->op].cls) {
     case CLASS_POINT:  return dt_is_float(nd->type.dtype) && nd->op != OP_cast ? n : 0;
     case CLASS_REDUCE: return dt_is_float(a->dtype) ? (double)ty_count(a) : 0;
-    case CLASS_FOLD: {
-        DotAxes x = attr_dot(&nd->attr);
-
-        n *= 2;
-        for (int i = 0; i < x.nc; i++)
-            n *= (double)a->dim[x.ac[i]];
-        return n;
-    }
+    case CLASS_FOLD:   return 2 * n * folded(g, nd);
     case CLASS_MOVE: case CLASS_INDEX: case CLASS_EDGE: break;
     }
     return 0;

@@ -67,6 +67,23 @@ typedef enum SlotKind {
 } SlotKind;
 extern const char *const slot_kind_name[NSLOT];
 
+enum { SPLIT_TRAIN, SPLIT_TEST, SPLIT_VALID, NSPLIT };     /* as NND_SPLIT_* */
+extern const char *const split_name[NSPLIT];
+
+typedef enum SourceFormat {                 /* in the order of NndFormat */
+    SOURCE_NONE, SOURCE_IDX, SOURCE_NPY, SOURCE_NPZ, SOURCE_CSV, SOURCE_BYTES, SOURCE_CHARACTERS, SOURCE_IMAGES,
+    SOURCE_SHARE, NSOURCE
+} SourceFormat;
+extern const char *const source_name[NSOURCE];
+
+/* Where a field's rows of one split come from; the members are those of NndSource in runtime/abi.h. */
+typedef struct FieldSource {
+    SourceFormat format;
+    const char  *file, **part; int npart;
+    int64_t      stride, number;
+    double       from, to;
+} FieldSource;
+
 typedef struct Slot {
     const char *name;
     SlotKind    kind;
@@ -74,7 +91,7 @@ typedef struct Slot {
     Loc         loc;
     int64_t     bound;                      /* field, input: values lie in 0..bound-1; 0: no bound */
     double      value;                      /* scalar: what the model text says */
-    const char *file[2];                    /* field: file names of the splits train and test, or NULL */
+    FieldSource source[NSPLIT];             /* field */
 } Slot;
 
 typedef struct Expect { int split, metric, compare; double value; const char *text; Loc loc; } Expect;
@@ -107,6 +124,8 @@ struct Module {
 
 Module *module_new(void);
 void    module_free(Module *m);
+/* A source whose texts are in mem. */
+FieldSource source_copy(Arena *mem, const FieldSource *s);
 int     module_slot(Module *m, const char *name);                 /* its number, -1 if there is none */
 int     module_add_slot(Module *m, const char *name, SlotKind kind, Type type, Loc loc);
 Graph  *module_graph(Module *m, EntryKind e, int64_t batch);      /* NULL if there is none */

@@ -11,7 +11,7 @@
 
 #include "ir/text.h"
 
-enum { MAX_ARGS = 3, MAX_ATTR = 2 + 4 * MAX_RANK };
+enum { MAX_ARGS = 3, MAX_ATTR = 2 + 5 * MAX_RANK };
 
 typedef struct NodeText {
     Op      op;
@@ -71,6 +71,32 @@ static bool read_list(TextReader *r, NodeText *t)
             return false;
     }
     return read_punct(r, "}");
+}
+
+/* {0 1 64, 27 -1 28}: groups of so many numbers */
+static bool read_groups(TextReader *r, NodeText *t, int group)
+{
+    if (!read_punct(r, "{"))
+        return false;
+    for (t->value.n = 0; !lex_is(r->lx, "}") || t->value.n % group; t->value.n++) {
+        bool next = t->value.n && t->value.n % group == 0;
+
+        if (next && t->value.n == group * MAX_RANK)
+            return read_error(r, t->at, "more than %d axes", MAX_RANK);
+        if ((next && !read_punct(r, ",")) || !read_int(r, "a number", INT64_MIN, INT64_MAX, &t->attr[t->value.n]))
+            return false;
+    }
+    return read_punct(r, "}");
+}
+
+static bool read_pad(TextReader *r, NodeText *t)
+{
+    double x;
+
+    if (!read_groups(r, t, attr_group(ATTR_PAD)) || !read_double(r, "the value around", &x))
+        return false;
+    t->attr[t->value.n++] = attr_double(&r->m->mem, x).v[0];
+    return true;
 }
 
 /* k: v pairs into a[] and b[], until something else follows the comma */
@@ -148,7 +174,13 @@ static bool read_attr(TextReader *r, NodeText *t)
     case ATTR_SHAPE:
     case ATTR_PERM:
     case ATTR_AXIS:
+    case ATTR_ROWS:
     case ATTR_DEPTH:  return read_list(r, t);
+    case ATTR_SLICE:
+    case ATTR_WINDOW:
+    case ATTR_OVERLAP:
+    case ATTR_CONV:   return read_groups(r, t, attr_group(op_info[t->op].attr));
+    case ATTR_PAD:    return read_pad(r, t);
     case ATTR_EXPAND: return read_expand(r, t);
     case ATTR_DOT:    return read_dot(r, t);
     case ATTR_DTYPE:  return read_dtype(r, t);

@@ -100,6 +100,15 @@ static void print_dot(FILE *f, const Attr *a)
     fputc('}', f);
 }
 
+/* {0 1 64, 27 -1 28} */
+static void print_groups(FILE *f, int n, const int64_t *v, int group)
+{
+    fputs(" {", f);
+    for (int i = 0; i < n; i++)
+        fprintf(f, "%s%" PRId64, !i ? "" : i % group ? " " : ", ", v[i]);
+    fputc('}', f);
+}
+
 static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
 {
     switch (kind) {
@@ -108,7 +117,17 @@ static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
     case ATTR_SHAPE:
     case ATTR_PERM:
     case ATTR_AXIS:
+    case ATTR_ROWS:
     case ATTR_DEPTH:  print_list(f, a->n, a->v); return;
+    case ATTR_SLICE:
+    case ATTR_WINDOW:
+    case ATTR_OVERLAP:
+    case ATTR_CONV:   print_groups(f, a->n, a->v, attr_group(kind)); return;
+    case ATTR_PAD:
+        print_groups(f, a->n - 1, a->v, attr_group(kind));
+        fputc(' ', f);
+        text_double(f, attr_pad_value(a));
+        return;
     case ATTR_EXPAND: print_expand(f, a); return;
     case ATTR_DOT:    print_dot(f, a); return;
     case ATTR_DTYPE:  fprintf(f, " {%s}", dt_name((Dtype)a->v[0])); return;
@@ -169,16 +188,38 @@ void graph_print(FILE *f, const Graph *g)
 
 /* the module around them */
 
-static void print_files(FILE *f, const Slot *s)
+/* "train-images" of an IDX file, else csv("iris.csv" "petal" stride 0 number 0 from 0 to 1) */
+static void print_source(FILE *f, const FieldSource *s)
 {
-    if (!s->file[0] && !s->file[1])
+    if (s->format == SOURCE_IDX) {
+        text_string(f, s->file);
         return;
-    for (int i = 0; i < (s->file[1] ? 2 : 1); i++) {
+    }
+    fputs(source_name[s->format], f);
+    if (s->format == SOURCE_NONE)
+        return;
+    fputc('(', f);
+    text_string(f, s->file);
+    for (int i = 0; i < s->npart; i++) {
         fputc(' ', f);
-        if (s->file[i])
-            text_string(f, s->file[i]);
-        else
-            fputc('-', f);
+        text_string(f, s->part[i]);
+    }
+    fprintf(f, " stride %" PRId64 " number %" PRId64 " from ", s->stride, s->number);
+    text_double(f, s->from);
+    fputs(" to ", f);
+    text_double(f, s->to);
+    fputc(')', f);
+}
+
+static void print_sources(FILE *f, const Slot *s)
+{
+    int n = NSPLIT;
+
+    while (n && s->source[n - 1].format == SOURCE_NONE)
+        n--;
+    for (int i = 0; i < n; i++) {
+        fputc(' ', f);
+        print_source(f, &s->source[i]);
     }
 }
 
@@ -192,7 +233,7 @@ static void print_slot(FILE *f, const Slot *s)
         fputs(" = ", f);
         text_double(f, s->value);
     }
-    print_files(f, s);
+    print_sources(f, s);
     text_place(f, s->loc);
     fputc('\n', f);
 }
@@ -208,7 +249,6 @@ static const char *metric_name(const Module *m, int number)
 
 static void print_train(FILE *f, const Module *m)
 {
-    static const char *const split[] = { "train", "test" };
     static const char *const compare[] = { "<", "<=", "==", ">=", ">" };   /* in the order of NndCompare */
     const TrainInfo         *t = &m->train;
 
@@ -220,7 +260,7 @@ static void print_train(FILE *f, const Module *m)
     for (int i = 0; i < t->nexpect; i++) {
         const Expect *e = &t->expect[i];
 
-        fprintf(f, "expect %s @%s %s ", split[e->split], metric_name(m, e->metric), compare[e->compare]);
+        fprintf(f, "expect %s @%s %s ", split_name[e->split], metric_name(m, e->metric), compare[e->compare]);
         text_double(f, e->value);
         fputc(' ', f);
         text_string(f, e->text ? e->text : "");

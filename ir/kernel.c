@@ -104,6 +104,15 @@ void kern_append(KList *l, Stmt *s)
     }
 }
 
+Affine *stmt_affine(Stmt *s, int i)
+{
+    if (i < 2)
+        return i ? &s->row : &s->at;
+    return i - 2 < s->nguard ? &s->guard[i - 2].at : NULL;
+}
+
+bool stmt_has_var(const Stmt *s) { return s->kind == ST_FOR || s->kind == ST_PICK; }
+
 static Affine map_affine(Arena *mem, Affine a, const Affine *var)
 {
     Affine r = aff_const(a.base);
@@ -128,11 +137,14 @@ Stmt *kern_clone(Arena *mem, const Stmt *s, const Affine *var, int value_base, i
 
         *c = *s;
         c->next = NULL;
-        c->at = map_affine(mem, s->at, var);
-        c->row = map_affine(mem, s->row, var);
+        c->guard = arena_array(mem, Guard, s->nguard);
+        for (int i = 0; i < s->nguard; i++)
+            c->guard[i] = s->guard[i];
+        for (int i = 0; stmt_affine(c, i); i++)
+            *stmt_affine(c, i) = map_affine(mem, *stmt_affine(c, i), var);
         for (int i = 0; i < s->narg; i++)
             c->arg[i] = s->arg[i] + value_base;
-        if (s->kind == ST_FOR)
+        if (stmt_has_var(s))
             c->id = loop_variable(var[s->id]);
         else if (s->kind == ST_LOCAL)
             c->id = s->id + local_base;

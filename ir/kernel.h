@@ -23,6 +23,11 @@
  * that defines it.  Loop extents are known numbers.  Indices are affine in the loop variables, so a
  * backend knows every stride.  A field buffer is read through the batch's row numbers: load b1[row i0][i1].
  *
+ * Two statements let an index leave what loops can say:
+ *   %7 = within i0 + i1 - 2 < 28, i2 < 28 : bool     every form lies in 0 .. its size - 1
+ *   %8 = load b3[28*i0 + 28*i1 + i2 - 56] : f32 if %7     not touched, and 0, where the value of a `within` is false
+ *   pick i9 < 784 = %5                               i9 is the integer %5, put into 0..783; visible like a value
+ *
  * What loop marks mean (none changes a result, not a bit of it):
  *   par      iterations are independent and may run on any thread; only at the top of a kernel, one or none
  *   vec L    iterations are independent; run L at a time as lanes of a vector, the last group masked
@@ -47,6 +52,9 @@ enum { NND_LANES = 16 };
 
 typedef struct Term { int var; int64_t coef; } Term;
 typedef struct Affine { int64_t base; int n; const Term *term; } Affine;   /* base + sum coef * i<var>; each var once, coef != 0, ascending vars */
+
+/* 0 <= at < size */
+typedef struct Guard { Affine at; int64_t size; } Guard;
 
 typedef enum Seg {
     SEG_STATE,     /* offset in the state segment */
@@ -76,9 +84,11 @@ typedef enum StmtKind {
     ST_FOR,        /* for i<id> < extent [par] [vec lanes] [unroll] { body } */
     ST_LET,        /* %id = op %arg... : dtype             op is a POINT row; cast: from dtype `from` */
     ST_CONST,      /* %id = number : dtype */
-    ST_LOAD,       /* %id = load b<buf>[at]                field: load b<buf>[row <row>][at] */
+    ST_LOAD,       /* %id = load b<buf>[at]                field: load b<buf>[row <row>][at]; if %arg0, a WITHIN's value */
     ST_STORE,      /* store b<buf>[at], %arg0 */
     ST_INDEX,      /* %id = index at : i32 */
+    ST_WITHIN,     /* %id = within guard, ... : bool */
+    ST_PICK,       /* pick i<id> < extent = %arg0 */
     ST_RANDOM,     /* %id = random <stream> [at] : f32 */
     ST_LOCAL,      /* local l<id> : dtype[count] = number */
     ST_GET,        /* %id = get l<local>[at] */
@@ -99,6 +109,7 @@ struct Stmt {
     uint32_t stream;
     int      buf, local;
     Affine   at, row;
+    int      nguard; Guard *guard;
     int64_t  extent, count;
     bool     par, unroll;
     int      lanes;        /* vec: lanes; 0: not a vec loop */
@@ -139,6 +150,10 @@ bool   aff_equal(Affine a, Affine b);
 typedef struct KList { Stmt *first, *last; } KList;
 Stmt *kern_add(Arena *mem, KList *l, StmtKind kind, Loc loc);
 void  kern_append(KList *l, Stmt *s);          /* s and all that follow it */
+
+/* The i-th affine form that s holds, NULL behind the last: at, row, guards. */
+Affine *stmt_affine(Stmt *s, int i);
+bool    stmt_has_var(const Stmt *s);           /* defines an index variable: a loop or a pick */
 
 /* kern_clone - a deep copy in which each loop variable v is var[v] (an affine form over the new variables);
  * values and locals keep their numbers plus value_base and local_base. */

@@ -128,6 +128,9 @@ static void gather(Loops *l, const Stmt *s)
         case ST_LOCAL:
             l->own[s->id] = true;
             break;
+        case ST_PICK:
+            l->inside[s->id] = true;
+            break;
         case ST_LOAD: case ST_STORE:
             add_access(l, s);
             break;
@@ -135,7 +138,7 @@ static void gather(Loops *l, const Stmt *s)
             if (!l->own[s->local])
                 add_access(l, s);
             break;
-        case ST_LET: case ST_CONST: case ST_INDEX: case ST_RANDOM:
+        case ST_LET: case ST_CONST: case ST_INDEX: case ST_RANDOM: case ST_WITHIN:
             break;
         }
 }
@@ -178,7 +181,7 @@ static const char *check_list(Loops *l, const Stmt *s)
 static void find_extents(Loops *l, const Stmt *s)
 {
     for (; s; s = s->next)
-        if (s->kind == ST_FOR) {
+        if (stmt_has_var(s)) {
             l->extent[s->id] = s->extent;
             find_extents(l, s->body);
         }

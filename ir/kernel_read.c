@@ -156,6 +156,22 @@ static bool read_load(KernelReader *r, Stmt *s)
 
 static bool read_index(KernelReader *r, Stmt *s) { return read_affine(r, &s->at); }
 
+/* i0 - 2 < 28, i1 < 28 */
+static bool read_within(KernelReader *r, Stmt *s)
+{
+    int room = 0;
+
+    do {
+        Guard g;
+
+        if (!read_affine(r, &g.at) || !read_punct(&r->t, "<") || !read_int(&r->t, "a size", 1, MOST, &g.size))
+            return false;
+        arena_push(&r->t.m->mem, s->guard, s->nguard, room);
+        s->guard[s->nguard++] = g;
+    } while (lex_take(r->t.lx, ","));
+    return true;
+}
+
 static bool read_random(KernelReader *r, Stmt *s)
 {
     int64_t stream;
@@ -210,12 +226,19 @@ static bool starts_number(KernelReader *r)
            lex_is(r->t.lx, "nan");
 }
 
+/* Behind a load's type: " if %7" */
+static bool read_condition(KernelReader *r, Stmt *s)
+{
+    s->narg = lex_take(r->t.lx, "if");
+    return !s->narg || read_value(r, &s->arg[0]);
+}
+
 /* %3 = ... : f32 */
 static bool read_definition(KernelReader *r, Stmt *s)
 {
     static const struct { const char *word; StmtKind kind; bool (*read)(KernelReader *, Stmt *); } form[] = {
         { "load", ST_LOAD, read_load }, { "index", ST_INDEX, read_index }, { "random", ST_RANDOM, read_random },
-        { "get", ST_GET, read_get },    { "fold", ST_FOLD, read_fold },
+        { "get", ST_GET, read_get },    { "fold", ST_FOLD, read_fold },   { "within", ST_WITHIN, read_within },
     };
 
     if (!read_value(r, &s->id) || !read_punct(&r->t, "="))
@@ -227,7 +250,7 @@ static bool read_definition(KernelReader *r, Stmt *s)
     for (size_t i = 0; i < sizeof form / sizeof *form; i++) {
         if (lex_take(r->t.lx, form[i].word)) {
             s->kind = form[i].kind;
-            return form[i].read(r, s) && read_result(r, s);
+            return form[i].read(r, s) && read_result(r, s) && (s->kind != ST_LOAD || read_condition(r, s));
         }
     }
     s->kind = ST_LET;
@@ -265,6 +288,17 @@ static bool read_for(KernelReader *r, Stmt *s)
     if (!read_list(r, &s->body))
         return false;
     r->depth--;
+    return true;
+}
+
+static bool read_pick(KernelReader *r, Stmt *s)
+{
+    s->kind = ST_PICK;
+    s->narg = 1;
+    if (!read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
+        !read_int(&r->t, "a number of places", 1, MOST, &s->extent) || !read_punct(&r->t, "=") || !read_value(r, &s->arg[0]))
+        return false;
+    at_least(&r->k->nvar, (int64_t)s->id + 1);
     return true;
 }
 
@@ -326,6 +360,8 @@ static bool read_stmt(KernelReader *r, Stmt *s)
         ok = read_store(r, s);
     else if (lex_take(r->t.lx, "set"))
         ok = read_set(r, s);
+    else if (lex_take(r->t.lx, "pick"))
+        ok = read_pick(r, s);
     else if (lex_take(r->t.lx, "local"))
         ok = read_local(r, s);
     else

@@ -59,6 +59,16 @@ static void print_load(FILE *f, const Plan *p, const Stmt *s)
     fputc(']', f);
 }
 
+static void print_guards(FILE *f, const Stmt *s)
+{
+    fputs("within", f);
+    for (int i = 0; i < s->nguard; i++) {
+        fputs(i ? ", " : " ", f);
+        print_affine(f, s->guard[i].at);
+        fprintf(f, " < %" PRId64, s->guard[i].size);
+    }
+}
+
 static void print_let(FILE *f, const Stmt *s)
 {
     fputs(op_info[s->op].name, f);
@@ -74,6 +84,7 @@ static void print_value(FILE *f, const Plan *p, const Stmt *s)
     case ST_CONST:  text_double(f, s->number); break;
     case ST_LOAD:   print_load(f, p, s); break;
     case ST_INDEX:  fputs("index ", f); print_affine(f, s->at); break;
+    case ST_WITHIN: print_guards(f, s); break;
     case ST_RANDOM: fprintf(f, "random %" PRIu32 " [", s->stream); print_affine(f, s->at); fputc(']', f); break;
     case ST_GET:    fputs("get ", f); print_at(f, 'l', s->local, s->at); break;
     case ST_FOLD:
@@ -81,11 +92,13 @@ static void print_value(FILE *f, const Plan *p, const Stmt *s)
         print_affine(f, s->at);
         fprintf(f, " .. %" PRId64 "]", s->count);
         break;
-    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: break;
+    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: break;
     }
     fprintf(f, " : %s", dt_name(s->dtype));
     if (s->kind == ST_LET && s->from != s->dtype)
         fprintf(f, " from %s", dt_name(s->from));
+    if (s->kind == ST_LOAD && s->narg)
+        fprintf(f, " if %%%d", s->arg[0]);
 }
 
 static void print_list(FILE *f, const Plan *p, const Stmt *s, int indent);
@@ -122,7 +135,11 @@ static void print_stmt(FILE *f, const Plan *p, const Stmt *s)
         fprintf(f, "local l%d : %s[%" PRId64 "] = ", s->id, dt_name(s->dtype), s->count);
         text_double(f, s->number);
         break;
+    case ST_PICK:
+        fprintf(f, "pick i%d < %" PRId64 " = %%%d", s->id, s->extent, s->arg[0]);
+        break;
     case ST_FOR: case ST_LET: case ST_CONST: case ST_LOAD: case ST_INDEX: case ST_RANDOM: case ST_GET: case ST_FOLD:
+    case ST_WITHIN:
         print_value(f, p, s);
         break;
     }

@@ -61,11 +61,68 @@ static bool range(Check *c, Affine a, int64_t *least, int64_t *most)
     return true;
 }
 
-static bool inside(Check *c, const char *what, int number, Affine at, int64_t elements, int64_t count)
+/* What is known of an index: it is rest + some number from least to most. */
+typedef struct Known { Affine rest; int64_t least, most, low, high; } Known;   /* low .. high: all of it together */
+
+static int64_t size(int64_t x) { return x < 0 ? -x : x; }
+
+/* by times the form of g is taken out of the rest; counted is what of its range is inside.  False: too large, or a fault. */
+static bool take_guard(Check *c, Known k, const Guard *g, int64_t by, Known *out)
+{
+    static const int64_t most = (int64_t)1 << 52;
+    int64_t              largest = size(g->at.base) | g->size, reach, first, last;
+
+    for (int i = 0; i < g->at.n; i++)
+        largest |= size(g->at.term[i].coef);
+    if (__builtin_mul_overflow(largest, size(by), &reach) || reach > most)
+        return false;
+    if (!range(c, g->at, &first, &last))
+        return false;
+    first = first < 0 ? 0 : first < g->size ? first : g->size - 1;
+    last = last >= g->size ? g->size - 1 : last < first ? first : last;
+    k.least += by * (by < 0 ? last : first);
+    k.most += by * (by < 0 ? first : last);
+    k.rest = aff_add(c->mem, k.rest, aff_scale(c->mem, g->at, -by));
+    *out = k;
+    return range(c, k.rest, &out->low, &out->high) && !__builtin_add_overflow(out->low, k.least, &out->low)
+        && !__builtin_add_overflow(out->high, k.most, &out->high);
+}
+
+static bool narrower(Check *c, Known *k, const Guard *g)
+{
+    for (int i = 0; i < g->at.n; i++) {
+        int64_t by = aff_coef(k->rest, g->at.term[i].var) / g->at.term[i].coef;
+        Known   next;
+
+        if (by && take_guard(c, *k, g, by, &next) && next.high - next.low < k->high - k->low) {
+            *k = next;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The range where guards hold: a part of a may be a multiple of a guarded form, and has its range then. */
+static bool guarded_range(Check *c, Affine a, const Stmt *within, int64_t *least, int64_t *most)
+{
+    Known k = { .rest = a };
+
+    if (!range(c, a, least, most))
+        return false;
+    k.low = *least;
+    k.high = *most;
+    for (int i = within ? within->nguard - 1 : -1; i >= 0 && size(k.low) < INT64_MAX / 4 && size(k.high) < INT64_MAX / 4; i--)
+        narrower(c, &k, &within->guard[i]);
+    *least = k.low;
+    *most = k.high;
+    return !c->error;
+}
+
+static bool inside(Check *c, const char *what, int number, Affine at, const Stmt *within, int64_t elements, int64_t count)
 {
     int64_t least, most;
 
-    if (!range(c, at, &least, &most))
+    if (!guarded_range(c, at, within, &least, &most))
         return false;
     if (least < 0 || elements > count || most > count - elements)
         return fault(c, "%s%d is touched at %" PRId64 " .. %" PRId64 ", it has %" PRId64 " elements", what, number,
@@ -135,6 +192,7 @@ static bool check_let(Check *c, const Stmt *s)
 
 static bool check_buffer_use(Check *c, const Stmt *s)
 {
+    const Stmt   *within = s->kind == ST_LOAD && s->narg ? c->value[s->arg[0]] : NULL;
     const Buffer *b;
 
     if (s->buf < 0 || s->buf >= c->p->nbuf)
@@ -144,13 +202,17 @@ static bool check_buffer_use(Check *c, const Stmt *s)
         return fault(c, "b%d holds %s, not %s", s->buf, dt_name(b->dtype), s->dtype < NDTYPE ? dt_name(s->dtype) : "?");
     if (b->seg == SEG_SCRATCH && c->p->scratch_bytes >= 0 && (c->number < b->first || c->number > b->last))
         return fault(c, "b%d is touched when it is not alive", s->buf);
-    if (b->seg == SEG_FIELD && !inside(c, "the row of b", s->buf, s->row, 1, c->p->batch))
+    if (b->seg == SEG_FIELD && !inside(c, "the row of b", s->buf, s->row, within, 1, c->p->batch))
         return false;
-    return inside(c, "b", s->buf, s->at, 1, b->count);
+    return inside(c, "b", s->buf, s->at, within, 1, b->count);
 }
 
 static bool check_load(Check *c, const Stmt *s)
 {
+    if (s->narg && (!check_args(c, s, 1) || !use(c, s->arg[0], DT_bool)))
+        return false;
+    if (s->narg && c->value[s->arg[0]]->kind != ST_WITHIN)
+        return fault(c, "%%%d, a load's condition, is no `within`", s->arg[0]);
     if (!check_buffer_use(c, s))
         return false;
     if (c->p->buf[s->buf].seg == SEG_OUTPUT || c->p->buf[s->buf].seg == SEG_METRIC)
@@ -214,7 +276,7 @@ static bool check_local(Check *c, const Stmt *s, int64_t elements)
         return fault(c, "l%d is used where it can't be seen", s->local);
     if (c->local[s->local]->dtype != s->dtype)
         return fault(c, "l%d is %s", s->local, dt_name(c->local[s->local]->dtype));
-    if (!inside(c, "l", s->local, s->at, elements, c->local[s->local]->count))
+    if (!inside(c, "l", s->local, s->at, NULL, elements, c->local[s->local]->count))
         return false;
     return !c->k->scheduled || check_register(c, s);
 }
@@ -253,6 +315,8 @@ static void leave(Check *c, const Stmt *s)
     for (; s; s = s->next) {
         if (s->kind == ST_LOCAL)
             c->local_on[s->id] = false;
+        else if (s->kind == ST_PICK)
+            c->var_on[s->id] = false;
         else if (s->kind != ST_FOR && s->id >= 0 && s->kind != ST_STORE && s->kind != ST_SET)
             c->value_on[s->id] = false;
     }
@@ -283,6 +347,31 @@ static bool check_index(Check *c, const Stmt *s)
     return range(c, s->at, &least, &most) && define_value(c, s);
 }
 
+static bool check_within(Check *c, const Stmt *s)
+{
+    int64_t least, most;
+
+    if (s->dtype != DT_bool || s->nguard < 1)
+        return fault(c, "%%%d is no bool of guards", s->id);
+    for (int i = 0; i < s->nguard; i++)
+        if (s->guard[i].size < 1)
+            return fault(c, "%%%d asks for an index below %" PRId64, s->id, s->guard[i].size);
+        else if (!range(c, s->guard[i].at, &least, &most))
+            return false;
+    return define_value(c, s);
+}
+
+static bool check_pick(Check *c, const Stmt *s)
+{
+    if (s->extent < 1 || s->extent > (int64_t)1 << 53)
+        return fault(c, "i%d is picked out of %" PRId64, s->id, s->extent);
+    if (!check_args(c, s, 1) || s->arg[0] < 0 || s->arg[0] >= c->k->nvalue || !c->value_on[s->arg[0]])
+        return fault(c, "i%d is picked by a value that can't be seen", s->id);
+    if (!dt_is_int(c->value[s->arg[0]]->dtype))
+        return fault(c, "i%d is picked by %s", s->id, dt_name(c->value[s->arg[0]]->dtype));
+    return define(c, "i", s, c->k->nvar, c->var, c->var_on);
+}
+
 static bool check_stmt(Check *c, const Stmt *s)
 {
     switch (s->kind) {
@@ -297,6 +386,8 @@ static bool check_stmt(Check *c, const Stmt *s)
     case ST_GET:    return check_local(c, s, 1) && define_value(c, s);
     case ST_SET:    return check_args(c, s, 1) && use(c, s->arg[0], s->dtype) && check_local(c, s, 1);
     case ST_FOLD:   return check_fold(c, s);
+    case ST_WITHIN: return check_within(c, s);
+    case ST_PICK:   return check_pick(c, s);
     }
     return fault(c, "no such statement");
 }

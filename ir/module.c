@@ -6,6 +6,10 @@
 
 const char *const entry_name[NENTRY] = { "init", "train", "eval", "infer", "update" };
 
+const char *const split_name[NSPLIT] = { "train", "test", "valid" };
+
+const char *const source_name[NSOURCE] = { "-", "idx", "npy", "npz", "csv", "bytes", "characters", "images", "share" };
+
 const char *const slot_kind_name[NSLOT] = {
     "param", "state", "optim", "grad", "field", "input", "output", "scalar", "metric",
 };
@@ -108,4 +112,15 @@ void module_add_graph(Module *m, Graph *g)
 char *ty_str_in(Module *m, const Type *t)
 {
     return ty_str_named(&m->mem, t, &(DimName){ m->dim_name, m->dim_probe });
+}
+
+FieldSource source_copy(Arena *mem, const FieldSource *s)
+{
+    FieldSource to = *s;
+
+    to.file = s->file ? arena_strdup(mem, s->file) : NULL;
+    to.part = arena_array(mem, const char *, s->npart + 1);
+    for (int i = 0; i < s->npart; i++)
+        to.part[i] = arena_strdup(mem, s->part[i]);
+    return to;
 }

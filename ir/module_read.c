@@ -71,13 +71,37 @@ static bool read_kind(TextReader *r, SlotKind *kind)
                       near ? near : "", near ? "`?" : "");
 }
 
-/* "name", or - for none */
-static bool read_split_file(TextReader *r, const char **file)
+static bool read_source_parts(TextReader *r, FieldSource *s)
 {
-    *file = NULL;
+    int cap = 0;
+
+    while (lex_peek(r->lx, 0).kind == TOK_STRING) {
+        arena_push(&r->m->mem, s->part, s->npart, cap);
+        if (!read_string(r, "a part of the file", &s->part[s->npart++]))
+            return false;
+    }
+    return read_punct(r, "stride") && read_int(r, "a number of bytes", 0, INT64_MAX, &s->stride) &&
+           read_punct(r, "number") && read_int(r, "a place", 0, INT64_MAX, &s->number) && read_punct(r, "from") &&
+           read_double(r, "a share", &s->from) && read_punct(r, "to") && read_double(r, "a share", &s->to) &&
+           read_punct(r, ")");
+}
+
+/* "name" of an IDX file, another format with what it takes, - for none, or nothing */
+static bool read_source(TextReader *r, FieldSource *s)
+{
+    *s = (FieldSource){ 0 };
     if (lex_take(r->lx, "-"))
         return true;
-    return lex_peek(r->lx, 0).kind != TOK_STRING || read_string(r, "a file's name", file);
+    if (lex_peek(r->lx, 0).kind == TOK_STRING) {
+        s->format = SOURCE_IDX;
+        return read_string(r, "a file's name", &s->file);
+    }
+    for (int i = SOURCE_IDX + 1; i < NSOURCE; i++)
+        if (lex_take(r->lx, source_name[i])) {
+            s->format = (SourceFormat)i;
+            return read_punct(r, "(") && read_string(r, "a file's name", &s->file) && read_source_parts(r, s);
+        }
+    return true;
 }
 
 static bool read_slot_rest(TextReader *r, Slot *s)
@@ -86,8 +110,10 @@ static bool read_slot_rest(TextReader *r, Slot *s)
         return false;
     if (lex_take(r->lx, "=") && !read_double(r, "a value", &s->value))
         return false;
-    return read_split_file(r, &s->file[0]) && read_split_file(r, &s->file[1]) && read_place(r, &s->loc) &&
-           read_line_end(r);
+    for (int i = 0; i < NSPLIT; i++)
+        if (!read_source(r, &s->source[i]))
+            return false;
+    return read_place(r, &s->loc) && read_line_end(r);
 }
 
 static bool read_slot_line(TextReader *r)
@@ -154,12 +180,11 @@ static bool read_metric(TextReader *r, int *number)
 
 static bool read_expect(TextReader *r)
 {
-    static const char *const split[] = { "train", "test" };
     static const char *const compare[] = { "<", "<=", "==", ">=", ">" };
     TrainInfo               *t = &r->m->train;
     Expect                   e = { 0 };
 
-    if (!read_choice(r, split, 2, &e.split) || !read_metric(r, &e.metric) ||
+    if (!read_choice(r, split_name, NSPLIT, &e.split) || !read_metric(r, &e.metric) ||
         !read_choice(r, compare, 5, &e.compare) || !read_double(r, "a value", &e.value) ||
         !read_string(r, "the expectation as written", &e.text) || !read_place(r, &e.loc) || !read_line_end(r))
         return false;

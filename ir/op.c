@@ -9,7 +9,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "ir/op.h"
+#include "ir/op_rules.h"
 
 static const Type no_type = { .rank = -1 };
 
@@ -24,7 +24,7 @@ Type infer_error(Infer *in, const char *fmt, ...)
     return no_type;
 }
 
-static char *str(Infer *in, int i) { return ty_str_named(in->mem, &in->arg[i], &in->dim); }
+char *infer_str(Infer *in, int i) { return ty_str_named(in->mem, &in->arg[i], &in->dim); }
 
 /* pointwise */
 
@@ -32,20 +32,20 @@ static bool equal_types(Infer *in)
 {
     for (int i = 1; i < in->narg; i++) {
         if (!ty_equal(&in->arg[0], &in->arg[i])) {
-            infer_error(in, "wants equal types, got %s and %s", str(in, 0), str(in, i));
+            infer_error(in, "wants equal types, got %s and %s", infer_str(in, 0), infer_str(in, i));
             return false;
         }
     }
     return true;
 }
 
-static bool is_numeric(Dtype d) { return dt_is_float(d) || d == DT_i32 || d == DT_i64; }
+bool is_numeric(Dtype d) { return dt_is_float(d) || d == DT_i32 || d == DT_i64; }
 
 static Type type_numeric(Infer *in)
 {
     for (int i = 0; i < in->narg; i++) {
         if (!is_numeric(in->arg[i].dtype))
-            return infer_error(in, "wants f32, f64, i32 or i64, got %s", str(in, i));
+            return infer_error(in, "wants f32, f64, i32 or i64, got %s", infer_str(in, i));
     }
     return equal_types(in) ? in->arg[0] : no_type;
 }
@@ -54,7 +54,7 @@ static Type type_floats(Infer *in)
 {
     for (int i = 0; i < in->narg; i++) {
         if (!dt_is_float(in->arg[i].dtype))
-            return infer_error(in, "wants f32 or f64, got %s", str(in, i));
+            return infer_error(in, "wants f32 or f64, got %s", infer_str(in, i));
     }
     return equal_types(in) ? in->arg[0] : no_type;
 }
@@ -65,7 +65,7 @@ static Type type_logic(Infer *in)
 {
     for (int i = 0; i < in->narg; i++) {
         if (in->arg[i].dtype != DT_bool)
-            return infer_error(in, "wants bool, got %s", str(in, i));
+            return infer_error(in, "wants bool, got %s", infer_str(in, i));
     }
     return equal_types(in) ? in->arg[0] : no_type;
 }
@@ -73,11 +73,11 @@ static Type type_logic(Infer *in)
 static Type type_select(Infer *in)
 {
     if (in->arg[0].dtype != DT_bool)
-        return infer_error(in, "wants a bool to choose by, got %s", str(in, 0));
+        return infer_error(in, "wants a bool to choose by, got %s", infer_str(in, 0));
     if (!ty_equal(&in->arg[1], &in->arg[2]))
-        return infer_error(in, "wants two equal types to choose from, got %s and %s", str(in, 1), str(in, 2));
+        return infer_error(in, "wants two equal types to choose from, got %s and %s", infer_str(in, 1), infer_str(in, 2));
     if (!ty_same_shape(&in->arg[0], &in->arg[1]))
-        return infer_error(in, "chooses elements of %s by %s: shapes differ", str(in, 1), str(in, 0));
+        return infer_error(in, "chooses elements of %s by %s: shapes differ", infer_str(in, 1), infer_str(in, 0));
     return in->arg[1];
 }
 
@@ -124,9 +124,9 @@ static Type type_reduce(Infer *in)
     const Type *a = &in->arg[0];
 
     if (!is_numeric(a->dtype))
-        return infer_error(in, "wants f32, f64, i32 or i64, got %s", str(in, 0));
+        return infer_error(in, "wants f32, f64, i32 or i64, got %s", infer_str(in, 0));
     if (!axes_ascend(in->attr->v, in->attr->n, a->rank))
-        return infer_error(in, "wants ascending axes of %s", str(in, 0));
+        return infer_error(in, "wants ascending axes of %s", infer_str(in, 0));
     return ty_remove(*a, in->attr->n, in->attr->v);
 }
 
@@ -139,12 +139,16 @@ static bool axis_countable(const Type *t, int64_t axis)
 static Type type_arg(Infer *in)
 {
     const Type *a = &in->arg[0];
+    int64_t     n = 1;
 
     if (!is_numeric(a->dtype))
-        return infer_error(in, "wants f32, f64, i32 or i64, got %s", str(in, 0));
-    if (!axis_countable(a, in->attr->v[0]))
-        return infer_error(in, "%s has no axis %" PRId64 " that an i32 can count", str(in, 0), in->attr->v[0]);
-    return ty_with(ty_remove(*a, 1, in->attr->v), DT_i32);
+        return infer_error(in, "wants f32, f64, i32 or i64, got %s", infer_str(in, 0));
+    if (in->attr->n < 1 || !axes_ascend(in->attr->v, in->attr->n, a->rank))
+        return infer_error(in, "wants ascending axes of %s", infer_str(in, 0));
+    for (int i = 0; i < in->attr->n; i++)
+        if (__builtin_mul_overflow(n, a->dim[in->attr->v[i]], &n) || n > INT32_MAX)
+            return infer_error(in, "%s has axes with more elements than an i32 can count", infer_str(in, 0));
+    return ty_with(ty_remove(*a, in->attr->n, in->attr->v), DT_i32);
 }
 
 static Type type_expand(Infer *in)
@@ -153,7 +157,7 @@ static Type type_expand(Infer *in)
     const int64_t *axis = in->attr->v, *size = axis + n;
 
     if (rank > MAX_RANK)
-        return infer_error(in, "%s with %d more axes has more than %d", str(in, 0), n, MAX_RANK);
+        return infer_error(in, "%s with %d more axes has more than %d", infer_str(in, 0), n, MAX_RANK);
     if (!axes_ascend(axis, n, rank))
         return infer_error(in, "wants ascending axes of a result with %d axes", rank);
     return ty_insert(in->arg[0], n, axis, size);
@@ -169,7 +173,7 @@ static Type type_reshape(Infer *in)
         t.dim[i] = in->attr->v[i];
     if (!ty_valid(&t) || ty_count(&t) != ty_count(&in->arg[0]))
         return infer_error(in, "%s does not hold as many elements as %s", ty_str_named(in->mem, &t, &in->dim),
-                           str(in, 0));
+                           infer_str(in, 0));
     return t;
 }
 
@@ -178,7 +182,7 @@ static Type type_permute(Infer *in)
     Type t = in->arg[0];
 
     if (in->attr->n != t.rank || !axes_distinct(in->attr->v, in->attr->n, t.rank))
-        return infer_error(in, "wants each axis of %s once", str(in, 0));
+        return infer_error(in, "wants each axis of %s once", infer_str(in, 0));
     for (int i = 0; i < t.rank; i++)
         t.dim[i] = in->arg[0].dim[in->attr->v[i]];
     return t;
@@ -190,9 +194,9 @@ static Type type_one_hot(Infer *in)
     int64_t depth = in->attr->v[0], last = t.rank;
 
     if (!dt_is_int(in->arg[0].dtype))
-        return infer_error(in, "wants integers, got %s", str(in, 0));
+        return infer_error(in, "wants integers, got %s", infer_str(in, 0));
     if (t.rank == MAX_RANK)
-        return infer_error(in, "%s has no room for another axis", str(in, 0));
+        return infer_error(in, "%s has no room for another axis", infer_str(in, 0));
     if (depth < 1 || depth > INT32_MAX)
         return infer_error(in, "wants a depth from 1 to %d, got %" PRId64, INT32_MAX, depth);
     return ty_insert(t, 1, &last, &depth);
@@ -246,18 +250,18 @@ static Type type_dot(Infer *in)
     const Type *a = &in->arg[0], *b = &in->arg[1];
 
     if (!dt_is_float(a->dtype) || a->dtype != b->dtype)
-        return infer_error(in, "wants two f32 or two f64, got %s by %s", str(in, 0), str(in, 1));
+        return infer_error(in, "wants two f32 or two f64, got %s by %s", infer_str(in, 0), infer_str(in, 1));
     if (!dot_axes_fit(in->attr, a->rank, b->rank))
-        return infer_error(in, "its axes are not axes of %s and %s", str(in, 0), str(in, 1));
+        return infer_error(in, "its axes are not axes of %s and %s", infer_str(in, 0), infer_str(in, 1));
 
     DotAxes x = attr_dot(in->attr);
     Type    t = { .dtype = a->dtype };
     if (!sizes_agree(a, b, x.nb, x.ab, x.bb))
-        return infer_error(in, "batch sizes differ, %s by %s", str(in, 0), str(in, 1));
+        return infer_error(in, "batch sizes differ, %s by %s", infer_str(in, 0), infer_str(in, 1));
     if (!sizes_agree(a, b, x.nc, x.ac, x.bc))
-        return infer_error(in, "inner sizes differ, %s by %s", str(in, 0), str(in, 1));
+        return infer_error(in, "inner sizes differ, %s by %s", infer_str(in, 0), infer_str(in, 1));
     if (a->rank + b->rank - x.nb - 2 * x.nc > MAX_RANK)
-        return infer_error(in, "%s by %s gives more than %d axes", str(in, 0), str(in, 1), MAX_RANK);
+        return infer_error(in, "%s by %s gives more than %d axes", infer_str(in, 0), infer_str(in, 1), MAX_RANK);
     for (int i = 0; i < x.nb; i++)
         t.dim[t.rank++] = a->dim[x.ab[i]];
     append_free(&t, a, x.nb, x.ab, x.nc, x.ac);
@@ -267,25 +271,11 @@ static Type type_dot(Infer *in)
 
 /* what the maker states */
 
-static bool holds(Dtype d, double x)
-{
-    switch (d) {
-    case DT_f32:
-    case DT_f64:  return true;
-    case DT_i32:  return x == floor(x) && x >= INT32_MIN && x <= INT32_MAX;
-    case DT_i64:  return x == floor(x) && x >= -0x1p63 && x < 0x1p63;
-    case DT_u8:   return x == floor(x) && x >= 0 && x <= UINT8_MAX;
-    case DT_bool: return x == 0 || x == 1;
-    case NDTYPE:  break;
-    }
-    return false;
-}
-
 static Type given_value(Infer *in)
 {
     double x = attr_value(in->attr);
 
-    if (!holds(in->given->dtype, x))
+    if (!dt_holds(in->given->dtype, x))
         return infer_error(in, "%s can't hold %.17g", dt_name(in->given->dtype), x);
     return *in->given;
 }
@@ -338,7 +328,7 @@ static Type type_variable(Infer *in)
 static Type type_grad(Infer *in)
 {
     if (!dt_is_float(in->arg[0].dtype) || !dt_is_float(in->arg[1].dtype))
-        return infer_error(in, "differentiates f32 or f64 by f32 or f64, got %s by %s", str(in, 0), str(in, 1));
+        return infer_error(in, "differentiates f32 or f64 by f32 or f64, got %s by %s", infer_str(in, 0), infer_str(in, 1));
     return in->arg[1];
 }
 
@@ -386,8 +376,14 @@ static bool attr_counts(AttrKind kind, int n)
     case ATTR_VALUE:
     case ATTR_STREAM:
     case ATTR_AXIS:
-    case ATTR_DEPTH:  return n == 1;
-    case NATTR:       break;
+    case ATTR_DEPTH:   return n == 1;
+    case ATTR_PAD:     return n % 2 == 1;
+    case ATTR_ROWS:    return n == 2;
+    case ATTR_SLICE:
+    case ATTR_WINDOW:
+    case ATTR_OVERLAP:
+    case ATTR_CONV:    return n >= 0 && n % attr_group(kind) == 0;
+    case NATTR:        break;
     }
     return false;
 }

@@ -30,8 +30,15 @@ typedef enum AttrKind {
     ATTR_SLOT,     /* a slot's number in the module                  read @fc1.weight          */
     ATTR_VALUE,    /* the bits of a double                           const 0.5                 */
     ATTR_STREAM,   /* 32 bits that name a random stream              random {stream 77}        */
-    ATTR_AXIS,     /* one axis of the argument (iota: of the result) argmax %1 {1}             */
+    ATTR_AXIS,     /* one axis of the argument (iota: of the result; gather: axes in front that go along) cumsum %1 {1} */
     ATTR_DEPTH,    /* a size K                                       one_hot %1 {10}           */
+    /* lists of groups of numbers */
+    ATTR_SLICE,    /* each axis: start, step, count                  slice %1 {0 1 64, 27 -1 28}        */
+    ATTR_PAD,      /* each axis: before, behind; last the value      pad %1 {0 0, 1 1} -inf             */
+    ATTR_WINDOW,   /* windowed axes: axis, size, stride, dilation    window %1 {2 3 1 1, 3 3 1 1}       */
+    ATTR_OVERLAP,  /* the same, and the axis' size in the result     overlap %1 {2 3 1 1 28, 3 3 1 1 28} */
+    ATTR_CONV,     /* each spatial axis: stride, before, behind, dilation of x, of w   conv %1, %2 {1 2 2 1 1, 1 2 2 1 1} */
+    ATTR_ROWS,     /* axes in front that go along, the number of rows   scatter %1, %2 {0, 256}              */
     NATTR
 } AttrKind;
 
@@ -68,6 +75,11 @@ extern const char *const domain_name[];
 
 bool op_parse(const char *name, Op *op);
 
+/* Numbers in a group of an attribute of this kind; 0: it has none. */
+int attr_group(AttrKind kind);
+/* Is number i of such an attribute of n numbers the size of an axis? */
+bool attr_is_size(AttrKind kind, int n, int i);
+
 /* op_type - the result's type; rank -1 and in->error set if the arguments or the attribute don't fit. */
 Type op_type(Infer *in);
 Type infer_error(Infer *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
@@ -77,9 +89,16 @@ typedef struct DotAxes { int nb, nc; const int64_t *ab, *bb, *ac, *bc; } DotAxes
 DotAxes attr_dot(const Attr *a);
 bool    attr_has(const int64_t *v, int n, int64_t x);
 
-double  attr_value(const Attr *a);                       /* of a const */
+double  attr_value(const Attr *a);                       /* of a const; of a pad: attr_pad_value */
+double  attr_pad_value(const Attr *a);
 Attr    attr_make(Arena *mem, int n, const int64_t *v);  /* a copy in mem */
 Attr    attr_double(Arena *mem, double x);
 Attr    attr_dot_make(Arena *mem, int nb, const int64_t *ab, const int64_t *bb, int nc, const int64_t *ac, const int64_t *bc);
+
+/* What a conv does along one spatial axis, and sizes that follow from it. */
+typedef struct ConvAxis { int64_t stride, before, behind, dilate_x, dilate_w; } ConvAxis;
+ConvAxis attr_conv(const Attr *a, int axis);
+/* Elements between the first and the last of n that stand so far apart, both counted. */
+int64_t span(int64_t n, int64_t apart);
 
 #endif

@@ -1,6 +1,7 @@
 /* type.c - dtypes and static shapes: names, sizes, comparison. */
 #include <assert.h>
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "ir/type.h"
@@ -131,4 +132,18 @@ Type ty_remove(Type t, int n, const int64_t *axis)
             r.dim[r.rank++] = t.dim[i];
     }
     return r;
+}
+
+bool dt_holds(Dtype d, double x)
+{
+    switch (d) {
+    case DT_f32:
+    case DT_f64:  return true;
+    case DT_i32:  return x == floor(x) && x >= INT32_MIN && x <= INT32_MAX;
+    case DT_i64:  return x == floor(x) && x >= -0x1p63 && x < 0x1p63;
+    case DT_u8:   return x == floor(x) && x >= 0 && x <= UINT8_MAX;
+    case DT_bool: return x == 0 || x == 1;
+    case NDTYPE:  break;
+    }
+    return false;
 }

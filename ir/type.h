@@ -17,6 +17,7 @@ static inline bool dt_is_int(Dtype d)   { return d == DT_i32 || d == DT_i64 || d
 const char *dt_name(Dtype d);                       /* "f32" */
 bool        dt_parse(const char *s, Dtype *d);
 int64_t     dt_bytes(Dtype d);
+bool        dt_holds(Dtype d, double x);            /* x is one of its values, or (floats) is rounded to one */
 
 Type    ty_scalar(Dtype d);
 Type    ty_make(Dtype d, int rank, const int64_t *dim);

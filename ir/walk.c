@@ -136,6 +136,24 @@ static double walk_let(const Walk *w, const Stmt *s)
     return eval_point(s->op, s->from, arg[0], arg[1], arg[2]);
 }
 
+static double walk_within(const Walk *w, const Stmt *s)
+{
+    for (int i = 0; i < s->nguard; i++) {
+        int64_t at = at_now(w, s->guard[i].at);
+
+        if (at < 0 || at >= s->guard[i].size)
+            return 0;
+    }
+    return 1;
+}
+
+static void walk_pick(Walk *w, const Stmt *s)
+{
+    double x = w->value[s->arg[0]], most = (double)(s->extent - 1);
+
+    w->var[s->id] = (int64_t)(x < 0 ? 0 : x > most ? most : x);
+}
+
 static double walk_random(const Walk *w, const Stmt *s)
 {
     return philox_uniform(w->env->seed, s->stream, (uint32_t)w->env->step, (uint64_t)at_now(w, s->at));
@@ -156,6 +174,10 @@ static void walk_memory(Walk *w, const Stmt *s)
     Tensor  t;
     int64_t i;
 
+    if (s->kind == ST_LOAD && s->narg && !w->value[s->arg[0]]) {
+        w->value[s->id] = 0;
+        return;
+    }
     if (!element(w, s, &t, &i))
         return;
     if (s->kind == ST_LOAD)
@@ -187,6 +209,8 @@ static void walk_list(Walk *w, const Stmt *s)
         case ST_STORE:  walk_memory(w, s); break;
         case ST_INDEX:  w->value[s->id] = eval_cast(DT_i64, DT_i32, (double)at_now(w, s->at)); break;
         case ST_RANDOM: w->value[s->id] = walk_random(w, s); break;
+        case ST_WITHIN: w->value[s->id] = walk_within(w, s); break;
+        case ST_PICK:   walk_pick(w, s); break;
         case ST_LOCAL:  walk_local(w, s); break;
         case ST_GET:
         case ST_SET:    walk_cell(w, s); break;

@@ -67,6 +67,38 @@ bool access_equal(const Access *a, const Access *b)
     return true;
 }
 
+static Affine shifted(Arena *mem, Affine at, int64_t by, int64_t start)
+{
+    return aff_add(mem, aff_scale(mem, at, by), aff_const(start));
+}
+
+/* The index of each axis of the argument of a slice, pad or window. */
+static void neighbours(Arena *mem, const Node *nd, const Type *arg, const Affine *index, Affine *out)
+{
+    const int64_t *v = nd->attr.v;
+
+    for (int i = 0; i < arg->rank; i++)
+        out[i] = nd->op == OP_slice ? shifted(mem, index[i], v[3 * i + 1], v[3 * i])
+                 : nd->op == OP_pad ? shifted(mem, index[i], 1, -v[2 * i]) : index[i];
+    for (int i = 0; nd->op == OP_window && i < nd->attr.n / 4; i++, v += 4)
+        out[v[0]] = aff_add(mem, aff_scale(mem, index[v[0]], v[2]), aff_scale(mem, index[arg->rank + i], v[3]));
+}
+
+int access_guards(Arena *mem, const Node *nd, const Type *arg, const Access *a, Guard *guard)
+{
+    Affine index[MAX_RANK], out[MAX_RANK];
+    int n = 0;
+
+    if (nd->op != OP_pad)
+        return 0;
+    access_axes(mem, a, &nd->type, index);
+    neighbours(mem, nd, arg, index, out);
+    for (int i = 0; i < arg->rank; i++)
+        if (nd->attr.v[2 * i] || nd->attr.v[2 * i + 1])
+            guard[n++] = (Guard){ out[i], arg->dim[i] };
+    return n;
+}
+
 Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a)
 {
     Affine index[MAX_RANK], out[MAX_RANK];
@@ -85,6 +117,10 @@ Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a)
         for (int i = 0; i < nd->type.rank; i++)
             if (!attr_has(nd->attr.v, nd->attr.n / 2, i))
                 out[n++] = index[i];
+        return access_make(arg, out);
+    case OP_slice: case OP_pad: case OP_window:
+        access_axes(mem, a, &nd->type, index);
+        neighbours(mem, nd, arg, index, out);
         return access_make(arg, out);
     case OP_one_hot:
         access_axes(mem, a, &nd->type, index);

@@ -22,7 +22,9 @@ void   access_axes(Arena *mem, const Access *a, const Type *t, Affine *index);
 void   access_row(Arena *mem, const Access *a, const Type *t, Affine *row, Affine *offset);
 bool   access_equal(const Access *a, const Access *b);
 
-/* The access to the argument of a MOVE or one_hot node whose result is looked at through a. */
+/* The access to the argument of a MOVE or one_hot node whose result is looked at through a.  Through a pad it may lie
+ * outside: what must hold for it to be an element is put into guard, MAX_RANK of them at most; returns how many. */
 Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a);
+int    access_guards(Arena *mem, const Node *nd, const Type *arg, const Access *a, Guard *guard);
 
 #endif

@@ -1,7 +1,8 @@
 /* fold.c - what follows from constants alone.
  *
  * A constant is one number for all elements, so pointwise operations on constants give a constant,
- * movement leaves it as it is, and so does the extreme over any axes.  A sum is left alone: its rounding
+ * movement leaves it as it is (a pad only if its own value is the same one), and so do the extreme over any axes and
+ * rows by whatever number.  A sum is left alone: its rounding
  * is that of the loop.  Pointwise values come from the same scalar functions as the oracle's.
  */
 #include <math.h>
@@ -48,8 +49,18 @@ static Ref fold_point(Graph *g, const Node *nd)
     return graph_const(g, nd->loc, nd->type, y);
 }
 
+/* The result is its first argument's elements, each as it is. */
+static bool only_moves(const Graph *g, const Node *nd)
+{
+    if (nd->op == OP_pad)
+        return attr_pad_value(&nd->attr) == value(g, nd->arg[0]) && signbit(attr_pad_value(&nd->attr)) == signbit(value(g, nd->arg[0]));
+    return op_info[nd->op].cls == CLASS_MOVE || nd->op == OP_max || nd->op == OP_min || nd->op == OP_first_max;
+}
+
 Ref fold_constant(Graph *g, const Node *nd)
 {
+    if (nd->op == OP_gather && is_const(g, nd->arg[0]))
+        return graph_const(g, nd->loc, nd->type, attr_value(&graph_at(g, nd->arg[0])->attr));
     if (nd->narg == 0 || nd->op == OP_stop_gradient)
         return none;
     for (int i = 0; i < nd->narg; i++) {
@@ -58,7 +69,7 @@ Ref fold_constant(Graph *g, const Node *nd)
     }
     if (op_info[nd->op].cls == CLASS_POINT)
         return fold_point(g, nd);
-    if (op_info[nd->op].cls == CLASS_MOVE || nd->op == OP_max || nd->op == OP_min)
+    if (only_moves(g, nd))
         return graph_const(g, nd->loc, nd->type, attr_value(&graph_at(g, nd->arg[0])->attr));
     return none;
 }

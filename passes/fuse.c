@@ -16,6 +16,7 @@
  * A write that can't obey is deferred: its value goes to scratch and a copy at the end writes the slot.
  */
 #include "passes/fuse.h"
+#include "passes/lower.h"
 
 #include <assert.h>
 #include <string.h>
@@ -77,7 +78,7 @@ static void mark_fold_source(Fuse *f, int id)
 {
     const Node *nd = at(f, id);
 
-    if (op_info[nd->op].cls == CLASS_MOVE)
+    if (op_info[nd->op].cls == CLASS_MOVE && nd->op != OP_pad)
         mark_fold_source(f, nd->arg[0].id);
     else if (!is_edge(nd))
         f->must[id] = true;
@@ -185,6 +186,7 @@ static int new_kernel(Fuse *f, int id)
 
     f->k[k].domain = at(f, id)->type;
     f->k[k].deps = arena_array(f->mem, uint64_t, f->words);
+    f->k[k].alone = lower_is_rows(at(f, id)->op) || (f->alone && f->alone[id]);
     put(f, id, k);
     each_kernel(f, id, true, visit_add, &k);
     return k;
@@ -324,11 +326,8 @@ static void assign(Fuse *f)
             continue;
         if (is_head(at(f, id)))
             new_kernel(f, id);
-        else if (!try_join(f, id) && !may_float(f, times, id)) {
-            int k = new_kernel(f, id);
-
-            f->k[k].alone = f->alone && f->alone[id];
-        }
+        else if (!try_join(f, id) && !may_float(f, times, id))
+            new_kernel(f, id);
     }
     sink_points(f);
 }

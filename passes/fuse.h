@@ -8,7 +8,7 @@ typedef struct FuseKernel {
     Type      domain;      /* shape of its results */
     uint64_t *deps;        /* bit j: needs kernel j, directly or not */
     int       member;      /* its nodes: this one, then Fuse.next of it, ...; those that sank are still listed */
-    bool      alone;       /* a deferred write's copy: nothing joins it */
+    bool      alone;       /* a deferred write's copy, or it stores as it goes: nothing joins it */
 } FuseKernel;
 
 typedef struct Fuse {

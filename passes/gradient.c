@@ -4,20 +4,19 @@
  * build ordinary nodes whose operations have gradients themselves, so what they build can be
  * differentiated again.
  */
-#include "passes/gradient.h"
+#include "passes/gradient_rows.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "ir/build.h"
 
-static Type arg_type(const Graph *g, const Node *nd, int i)
+Type arg_type(const Graph *g, const Node *nd, int i)
 {
     return graph_at(g, nd->arg[i])->type;
 }
 
-/* Undoes a reduction over axes of a: x gets a's shape, with the same element all along them. */
-static Ref expand_over(Graph *g, Loc loc, Ref x, const Type *a, const Attr *axes)
+Ref expand_over(Graph *g, Loc loc, Ref x, const Type *a, const Attr *axes)
 {
     int64_t size[MAX_RANK];
 
@@ -171,6 +170,15 @@ static const struct { const char *name; GradientFn *fn; } functions[] = {
     { "@transpose", grad_transpose },
     { "@cast",      grad_cast },
     { "@dot",       grad_dot },
+    { "@first",     grad_first },
+    { "@overlap",   grad_overlap },
+    { "@cumsum",    grad_cumsum },
+    { "@scatter",   grad_scatter },
+    { "@slice",     grad_slice },
+    { "@pad",       grad_pad },
+    { "@window",    grad_window },
+    { "@conv",      grad_conv },
+    { "@gather",    grad_gather },
 };
 
 static GradientFn *find_function(const char *name)

@@ -59,13 +59,54 @@ int low_cast(Lower *lo, Loc loc, int value, Dtype from, Dtype to)
     return from == to ? value : low_let(lo, loc, OP_cast, to, from, 1, &value);
 }
 
-static int low_load(Lower *lo, const Node *nd, int buf, const Access *a)
+int low_pick(Lower *lo, Loc loc, int value, int64_t extent)
+{
+    Stmt *s = low_add(lo, ST_PICK, loc);
+
+    s->id = lo->k->nvar++;
+    s->extent = extent;
+    s->narg = 1;
+    s->arg[0] = value;
+    return s->id;
+}
+
+static int low_within(Lower *lo, Loc loc, const Guard *guard, int n)
+{
+    Stmt *s = low_add(lo, ST_WITHIN, loc);
+
+    s->id = lo->k->nvalue++;
+    s->dtype = DT_bool;
+    s->guard = arena_array(lo->mem, Guard, n);
+    s->nguard = n;
+    memcpy(s->guard, guard, (size_t)n * sizeof *guard);
+    return s->id;
+}
+
+void low_open(Lower *lo, Open *o, Loc loc, int var, int64_t extent)
+{
+    o->loop = low_add(lo, ST_FOR, loc);
+    o->loop->id = var;
+    o->loop->extent = extent;
+    o->outer = lo->out;
+    o->body = (KList){ 0 };
+    lo->out = &o->body;
+}
+
+void low_close(Lower *lo, Open *o)
+{
+    o->loop->body = o->body.first;
+    lo->out = o->outer;
+}
+
+int low_load(Lower *lo, const Node *nd, int buf, const Access *a)
 {
     Stmt *s = low_add(lo, ST_LOAD, nd->loc);
 
     s->id = lo->k->nvalue++;
     s->dtype = nd->type.dtype;
     s->buf = buf;
+    s->narg = lo->guards.condition >= 0;
+    s->arg[0] = lo->guards.condition;
     if (lo->p->buf[buf].seg == SEG_FIELD)
         access_row(lo->mem, a, &nd->type, &s->row, &s->at);
     else
@@ -105,6 +146,74 @@ static int point_value(Lower *lo, const Node *nd, const Access *a)
     return low_let(lo, nd->loc, nd->op, nd->type.dtype, from, nd->narg, arg);
 }
 
+/* The guards that already hold and these. */
+static Guards more_guards(Lower *lo, Loc loc, const Guard *guard, int n)
+{
+    Guards all = { .n = lo->guards.n + n };
+
+    all.guard = arena_array(lo->mem, Guard, all.n);
+    memcpy(all.guard, lo->guards.guard, (size_t)lo->guards.n * sizeof *guard);
+    memcpy(all.guard + lo->guards.n, guard, (size_t)n * sizeof *guard);
+    all.condition = low_within(lo, loc, all.guard, all.n);
+    return all;
+}
+
+/* The value is a load under the condition, so it is 0 where that is false. */
+static bool is_zero_outside(const Lower *lo, int value, int condition)
+{
+    const Stmt *s = lo->out->last;
+
+    return s->kind == ST_LOAD && s->id == value && s->narg && s->arg[0] == condition;
+}
+
+int lower_guarded(Lower *lo, int id, const Access *a, const Guard *guard, int n, double otherwise)
+{
+    const Node *nd = &lo->g->node[id];
+    Guards before = lo->guards;
+    int arg[3];
+
+    if (!n)
+        return lower_value(lo, id, a);
+    lo->guards = more_guards(lo, nd->loc, guard, n);
+    arg[0] = before.n ? low_within(lo, nd->loc, guard, n) : lo->guards.condition;
+    arg[1] = lower_value(lo, id, a);
+    bool done = otherwise == 0 && !signbit(otherwise) && !before.n && is_zero_outside(lo, arg[1], arg[0]);
+
+    lo->guards = before;
+    if (done)
+        return arg[1];
+    arg[2] = low_const(lo, nd->loc, nd->type.dtype, otherwise);
+    return low_let(lo, nd->loc, OP_select, nd->type.dtype, nd->type.dtype, 3, arg);
+}
+
+static int move_value(Lower *lo, const Node *nd, const Access *a)
+{
+    const Type *type = &lo->g->node[nd->arg[0].id].type;
+    Access arg = access_arg(lo->mem, nd, type, a);
+    Guard guard[MAX_RANK];
+    int n = access_guards(lo->mem, nd, type, a, guard);
+
+    return lower_guarded(lo, nd->arg[0].id, &arg, guard, n, nd->op == OP_pad ? attr_pad_value(&nd->attr) : 0);
+}
+
+/* Rows [B..., V, R...] by numbers [B..., I...] at [B..., I..., R...]. */
+static int gather_value(Lower *lo, const Node *nd, const Access *a)
+{
+    const Node *rows = &lo->g->node[nd->arg[0].id], *numbers = &lo->g->node[nd->arg[1].id];
+    int nb = (int)nd->attr.v[0], picked;
+    Affine index[MAX_RANK], of[MAX_RANK];
+    Access at;
+
+    access_axes(lo->mem, a, &nd->type, index);
+    at = access_make(&numbers->type, index);
+    picked = low_pick(lo, nd->loc, lower_value(lo, nd->arg[1].id, &at), rows->type.dim[nb]);
+    memcpy(of, index, (size_t)nb * sizeof *of);
+    of[nb] = aff_var(lo->mem, picked, 1);
+    memcpy(of + nb + 1, index + numbers->type.rank, (size_t)(rows->type.rank - nb - 1) * sizeof *of);
+    at = access_make(&rows->type, of);
+    return lower_value(lo, nd->arg[0].id, &at);
+}
+
 static int one_hot_value(Lower *lo, const Node *nd, const Access *a)
 {
     const Node *label = &lo->g->node[nd->arg[0].id];
@@ -126,20 +235,19 @@ static int index_value(Lower *lo, const Node *nd, const Access *a)
         return one_hot_value(lo, nd, a);
     if (nd->op == OP_random)
         return random_value(lo, nd, a);
+    if (nd->op == OP_gather)
+        return gather_value(lo, nd, a);
     access_axes(lo->mem, a, &nd->type, index);
     return low_index(lo, nd->loc, index[nd->attr.v[0]]);
 }
 
 static int compute(Lower *lo, const Node *nd, const Access *a)
 {
-    Access arg;
-
     switch (op_info[nd->op].cls) {
     case CLASS_POINT:
         return point_value(lo, nd, a);
     case CLASS_MOVE:
-        arg = access_arg(lo->mem, nd, &lo->g->node[nd->arg[0].id].type, a);
-        return lower_value(lo, nd->arg[0].id, &arg);
+        return move_value(lo, nd, a);
     case CLASS_INDEX:
         return index_value(lo, nd, a);
     case CLASS_REDUCE:
@@ -157,20 +265,20 @@ int lower_value(Lower *lo, int id, const Access *a)
     int value;
 
     for (int i = 0; i < lo->nmemo; i++)
-        if (lo->memo[i].node == id && access_equal(&lo->memo[i].at, a))
+        if (lo->memo[i].node == id && lo->memo[i].condition == lo->guards.condition && access_equal(&lo->memo[i].at, a))
             return lo->memo[i].value;
     if (nd->kernel && nd->kernel != lo->number)
         value = low_load(lo, nd, lo->home[id], a);
     else
         value = compute(lo, nd, a);
     arena_push(lo->mem, lo->memo, lo->nmemo, lo->cmemo);
-    lo->memo[lo->nmemo++] = (Memo){ id, *a, value };
+    lo->memo[lo->nmemo++] = (Memo){ id, *a, lo->guards.condition, value };
     return value;
 }
 
 /* ---- stores ---- */
 
-static void low_store(Lower *lo, const Node *nd, int buf, const Access *a, int value)
+void low_store(Lower *lo, const Node *nd, int buf, const Access *a, int value)
 {
     Dtype dtype = lo->p->buf[buf].dtype;
     int stored = low_cast(lo, nd->loc, value, nd->type.dtype, dtype);
@@ -301,11 +409,15 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     lo->k->loc = nd->loc;
     lo->k->what = describe(lo, member, n);
     lo->number = number;
-    lo->domain = lo->g->node[member[n - 1]].type;
+    lo->domain = lower_is_rows(nd->op) ? lower_rows_domain(lo, nd) : lo->g->node[member[n - 1]].type;
     lo->nmemo = 0;
+    lo->guards = (Guards){ .condition = -1 };
     loops = domain_loops(lo, nd->loc, &innermost);
     lo->out = &body;
-    write_body(lo, member, n);
+    if (lower_is_rows(nd->op))
+        lower_rows(lo, nd);
+    else
+        write_body(lo, member, n);
     if (innermost)
         innermost->body = body.first;
     lo->k->body = loops ? loops : body.first;

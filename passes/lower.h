@@ -5,7 +5,10 @@
 #include "passes/access.h"
 #include "passes/pass.h"
 
-typedef struct Memo { int node; Access at; int value; } Memo;
+typedef struct Memo { int node; Access at; int condition, value; } Memo;
+
+/* What must hold where an element is looked at; condition is the value of the `within`, -1 if there is none. */
+typedef struct Guards { int condition, n; Guard *guard; } Guards;
 
 typedef struct Lower {
     Module      *m;
@@ -22,6 +25,7 @@ typedef struct Lower {
     Affine       index[MAX_RANK];   /* of the domain's axes */
     KList       *out;         /* where statements go */
     Memo        *memo; int nmemo, cmemo;
+    Guards       guards;
 } Lower;
 
 /* The value of node id at the element a, as statements in lo->out. */
@@ -29,11 +33,27 @@ int   lower_value(Lower *lo, int id, const Access *a);
 /* The value of the kernel's head (a reduction or contraction) at lo->index. */
 int   lower_head(Lower *lo, const Node *nd);
 
+/* A kernel whose body is a loop of its own that stores as it goes: cumsum, scatter (lower_rows.c). */
+bool  lower_is_rows(Op op);
+Type  lower_rows_domain(const Lower *lo, const Node *nd);
+void  lower_rows(Lower *lo, const Node *nd);
+
+/* The value of node id at the element a where guards hold, `otherwise` elsewhere. */
+int   lower_guarded(Lower *lo, int id, const Access *a, const Guard *guard, int n, double otherwise);
+
+/* A loop around what is added next. */
+typedef struct Open { KList *outer, body; Stmt *loop; } Open;
+void  low_open(Lower *lo, Open *o, Loc loc, int var, int64_t extent);
+void  low_close(Lower *lo, Open *o);
+
 /* statements */
 Stmt *low_add(Lower *lo, StmtKind kind, Loc loc);             /* appended to lo->out */
 int   low_let(Lower *lo, Loc loc, Op op, Dtype dtype, Dtype from, int narg, const int *arg);
 int   low_const(Lower *lo, Loc loc, Dtype dtype, double x);
 int   low_index(Lower *lo, Loc loc, Affine at);
+int   low_load(Lower *lo, const Node *nd, int buf, const Access *a);
+void  low_store(Lower *lo, const Node *nd, int buf, const Access *a, int value);
+int   low_pick(Lower *lo, Loc loc, int value, int64_t extent);       /* the index variable */
 int   low_cast(Lower *lo, Loc loc, int value, Dtype from, Dtype to);
 
 #endif

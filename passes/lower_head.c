@@ -71,6 +71,54 @@ static int dot_factor(Fold *f, int which, int free_from, const int64_t *batch, c
     return lower_value(f->lo, arg, &at);
 }
 
+/* x [N, G, C, S...] and w [G, O, C, K...] at [N, G, O, S'...]; nothing is padded, x is as it is (pass frame). */
+static void conv_element(Fold *f)
+{
+    const Node *nd = f->nd;
+    Arena *mem = f->lo->mem;
+    const Type *x = &f->lo->g->node[nd->arg[0].id].type, *w = &f->lo->g->node[nd->arg[1].id].type;
+    const Affine *y = f->lo->index;
+    Affine xi[MAX_RANK] = { y[0], y[1] }, wi[MAX_RANK] = { y[1], y[2] };
+
+    xi[2] = wi[2] = new_var(f, x->dim[2]);
+    for (int i = 3; i < x->rank; i++) {
+        ConvAxis c = attr_conv(&nd->attr, i - 3);
+
+        assert(!c.before && c.behind <= 0 && c.dilate_x == 1 && "frame has made pads of padding");
+        wi[i] = new_var(f, w->dim[i]);
+        xi[i] = aff_add(mem, aff_scale(mem, y[i], c.stride), aff_scale(mem, wi[i], c.dilate_w));
+    }
+    Access xa = access_make(x, xi), wa = access_make(w, wi);
+
+    f->value[0] = lower_value(f->lo, nd->arg[0].id, &xa);
+    f->value[1] = lower_value(f->lo, nd->arg[1].id, &wa);
+}
+
+/* Windows stand at every place (pass frame): element h of an axis is in window h - k * dilation at k, if there is one. */
+static void overlap_element(Fold *f)
+{
+    const Node *nd = f->nd;
+    const Type *a = &f->lo->g->node[nd->arg[0].id].type;
+    Affine index[MAX_RANK];
+    Guard guard[MAX_RANK];
+    int n = 0;
+
+    for (int i = 0; i < nd->type.rank; i++)
+        index[i] = f->lo->index[i];
+    for (int i = 0; i < nd->attr.n / 5; i++) {
+        const int64_t *v = nd->attr.v + 5 * i;
+
+        assert(v[2] == 1 && "frame has put windows a step apart");
+        index[nd->type.rank + i] = new_var(f, v[1]);
+        index[v[0]] = aff_add(f->lo->mem, index[v[0]], aff_scale(f->lo->mem, index[nd->type.rank + i], -v[3]));
+        if (v[1] > 1)
+            guard[n++] = (Guard){ index[v[0]], a->dim[v[0]] };
+    }
+    Access at = access_make(a, index);
+
+    f->value[0] = lower_guarded(f->lo, nd->arg[0].id, &at, guard, n, 0);
+}
+
 static void dot_element(Fold *f)
 {
     const Node *nd = f->nd;
@@ -97,13 +145,13 @@ static bool join_last(Fold *f)
     int outer = f->var[f->n - 2], inner = f->var[f->n - 1];
     int64_t extent = f->extent[f->n - 1];
 
-    for (const Stmt *s = f->body.first; s; s = s->next)
-        if (!joins(s->at, outer, inner, extent) || !joins(s->row, outer, inner, extent))
-            return false;
-    for (Stmt *s = f->body.first; s; s = s->next) {
-        s->at = aff_subst(f->lo->mem, s->at, outer, aff_const(0));
-        s->row = aff_subst(f->lo->mem, s->row, outer, aff_const(0));
-    }
+    for (Stmt *s = f->body.first; s; s = s->next)
+        for (int i = 0; stmt_affine(s, i); i++)
+            if (!joins(*stmt_affine(s, i), outer, inner, extent))
+                return false;
+    for (Stmt *s = f->body.first; s; s = s->next)
+        for (int i = 0; stmt_affine(s, i); i++)
+            *stmt_affine(s, i) = aff_subst(f->lo->mem, *stmt_affine(s, i), outer, aff_const(0));
     f->var[f->n - 2] = inner;
     f->extent[f->n - 2] *= extent;
     f->n--;
@@ -112,13 +160,15 @@ static bool join_last(Fold *f)
 
 static bool wants_lanes(const Fold *f)
 {
-    bool dot = f->nd->op == OP_dot, contiguous = false;
+    bool dot = op_info[f->nd->op].cls == CLASS_FOLD, contiguous = false;
     int inner = f->n ? f->var[f->n - 1] : -1;
 
     if (!f->n || f->nd->op == OP_argmax || f->nd->op == OP_argmin || !dt_is_float(f->nd->type.dtype)
         || f->extent[f->n - 1] < (dot ? LANE_MIN_DOT : LANE_MIN_REDUCE))
         return false;
     for (const Stmt *s = f->body.first; s; s = s->next) {
+        if (s->kind == ST_PICK)
+            return false;
         if (s->kind != ST_LOAD)
             continue;
         int64_t coef = aff_coef(s->at, inner);
@@ -136,7 +186,7 @@ static bool wants_lanes(const Fold *f)
 
 static Op fold_op(const Node *nd)
 {
-    return nd->op == OP_max ? OP_maximum : nd->op == OP_min ? OP_minimum : OP_add;
+    return nd->op == OP_max || nd->op == OP_first_max ? OP_maximum : nd->op == OP_min ? OP_minimum : OP_add;
 }
 
 static double fold_start(Op op, Dtype dtype)
@@ -144,7 +194,7 @@ static double fold_start(Op op, Dtype dtype)
     double most = dtype == DT_i32 ? INT32_MAX : dtype == DT_u8 ? 255 : dt_is_float(dtype) ? INFINITY : 0x1p62;
     double least = dtype == DT_u8 ? 0 : dt_is_float(dtype) ? -INFINITY : -most;
 
-    return op == OP_max || op == OP_argmax ? least : op == OP_min || op == OP_argmin ? most : 0;
+    return op == OP_max || op == OP_first_max || op == OP_argmax ? least : op == OP_min || op == OP_argmin ? most : 0;
 }
 
 static int add_local(Fold *f, Dtype dtype, int64_t count, double start)
@@ -206,7 +256,7 @@ static int combine(Fold *f, int acc, const int *value)
     Loc loc = f->nd->loc;
     Op op = fold_op(f->nd);
 
-    if (f->nd->op == OP_dot && dt_is_float(dt))
+    if (op_info[f->nd->op].cls == CLASS_FOLD && dt_is_float(dt))
         return low_let(lo, loc, OP_fma, dt, dt, 3, (int[]){ value[0], value[1], acc });
     if (f->nd->op == OP_dot) {
         int product = low_let(lo, loc, OP_mul, dt, dt, 2, value);
@@ -219,6 +269,16 @@ static int combine(Fold *f, int acc, const int *value)
     int less = low_let(lo, loc, OP_lt, DT_bool, dt, 2, pair);
 
     return low_let(lo, loc, OP_select, dt, dt, 3, (int[]){ less, value[0], acc });
+}
+
+/* The element's number among the folded ones, in row-major order. */
+static Affine place(const Fold *f)
+{
+    Affine at = aff_const(0);
+
+    for (int i = 0; i < f->n; i++)
+        at = aff_add(f->lo->mem, aff_scale(f->lo->mem, at, f->extent[i]), aff_var(f->lo->mem, f->var[i], 1));
+    return at;
 }
 
 /* The element with the innermost loop's variable as `inner`, combined into partial result `lane`.
@@ -234,29 +294,14 @@ static void step(Fold *f, const int *local, Affine inner, Affine lane, int value
         var[i] = aff_var(lo->mem, i, 1);
     if (f->n)
         var[f->var[f->n - 1]] = inner;
+    for (const Stmt *s = f->body.first; s; s = s->next)
+        if (value_base && s->kind == ST_PICK)
+            var[s->id] = aff_var(lo->mem, lo->k->nvar++, 1);
     kern_append(lo->out, kern_clone(lo->mem, f->body.first, var, value_base, 0));
     if (f->nd->op == OP_argmax || f->nd->op == OP_argmin)
-        step_arg(f, local, value[0], inner);
+        step_arg(f, local, value[0], place(f));
     else
         set_local(f, local[0], dt, lane, combine(f, get_local(f, local[0], dt, lane), value));
-}
-
-typedef struct Open { KList *outer, body; Stmt *loop; } Open;
-
-static void open_loop(Lower *lo, Open *o, Loc loc, int var, int64_t extent)
-{
-    o->loop = low_add(lo, ST_FOR, loc);
-    o->loop->id = var;
-    o->loop->extent = extent;
-    o->outer = lo->out;
-    o->body = (KList){ 0 };
-    lo->out = &o->body;
-}
-
-static void close_loop(Lower *lo, Open *o)
-{
-    o->loop->body = o->body.first;
-    lo->out = o->outer;
 }
 
 /* One group of up to NND_LANES elements from `from` on. */
@@ -266,10 +311,10 @@ static void lane_group(Fold *f, const int *local, Affine from, int64_t count, in
     Affine at = aff_var(f->lo->mem, lane, 1);
     Open o;
 
-    open_loop(f->lo, &o, f->nd->loc, lane, count);
+    low_open(f->lo, &o, f->nd->loc, lane, count);
     o.loop->lanes = NND_LANES;
     step(f, local, aff_add(f->lo->mem, from, at), at, value_base);
-    close_loop(f->lo, &o);
+    low_close(f->lo, &o);
 }
 
 static void inner_loop(Fold *f, const int *local)
@@ -281,16 +326,16 @@ static void inner_loop(Fold *f, const int *local)
 
     if (f->lanes == 1) {
         if (f->n)
-            open_loop(lo, &o, f->nd->loc, var, extent);
+            low_open(lo, &o, f->nd->loc, var, extent);
         step(f, local, f->n ? aff_var(lo->mem, var, 1) : aff_const(0), aff_const(0), 0);
         if (f->n)
-            close_loop(lo, &o);
+            low_close(lo, &o);
         return;
     }
     if (whole) {
-        open_loop(lo, &o, f->nd->loc, var, whole);
+        low_open(lo, &o, f->nd->loc, var, whole);
         lane_group(f, local, aff_var(lo->mem, var, NND_LANES), NND_LANES, 0);
-        close_loop(lo, &o);
+        low_close(lo, &o);
     }
     if (rest) {
         int base = whole ? lo->k->nvalue : 0;
@@ -308,9 +353,9 @@ static void loops(Fold *f, const int *local, int depth)
         inner_loop(f, local);
         return;
     }
-    open_loop(f->lo, &o, f->nd->loc, f->var[depth], f->extent[depth]);
+    low_open(f->lo, &o, f->nd->loc, f->var[depth], f->extent[depth]);
     loops(f, local, depth + 1);
-    close_loop(f->lo, &o);
+    low_close(f->lo, &o);
 }
 
 /* The element's value, written apart: the memo of values around it does not reach into it, nor its own out. */
@@ -319,17 +364,24 @@ static void write_element(Fold *f)
     Lower *lo = f->lo;
     KList *outer = lo->out;
     Memo *memo = lo->memo;
+    Guards guards = lo->guards;
     int nmemo = lo->nmemo, cmemo = lo->cmemo;
 
     lo->out = &f->body;
     lo->memo = NULL;
     lo->nmemo = lo->cmemo = 0;
+    lo->guards = (Guards){ .condition = -1 };
     if (f->nd->op == OP_dot)
         dot_element(f);
+    else if (f->nd->op == OP_conv)
+        conv_element(f);
+    else if (f->nd->op == OP_overlap)
+        overlap_element(f);
     else
         reduce_element(f);
     lo->out = outer;
     lo->memo = memo;
+    lo->guards = guards;
     lo->nmemo = nmemo;
     lo->cmemo = cmemo;
 }

@@ -104,11 +104,10 @@ static Attr new_attr(const Copy *c, const Node *nd)
     AttrKind kind = op_info[nd->op].attr;
     Attr     a = attr_make(&c->to->mem, nd->attr.n, nd->attr.v);
     int64_t *v = arena_array(&c->to->mem, int64_t, a.n + 1);
-    int      first = kind == ATTR_EXPAND ? a.n / 2 : kind == ATTR_SHAPE || kind == ATTR_DEPTH ? 0 : a.n;
 
     memcpy(v, a.v, (size_t)a.n * sizeof *v);
-    for (int i = first; i < a.n; i++)
-        v[i] = new_size(c, v[i]);
+    for (int i = 0; i < a.n; i++)
+        v[i] = attr_is_size(kind, a.n, i) ? new_size(c, v[i]) : v[i];
     if (kind == ATTR_SLOT)
         v[0] = c->slot[v[0]];
     return (Attr){ a.n, v };
@@ -126,8 +125,8 @@ static void copy_slots(Copy *c)
         to = &c->to->slot[c->slot[i]];
         to->bound = s->bound;
         to->value = s->value;
-        for (int j = 0; j < 2; j++)
-            to->file[j] = s->file[j] ? arena_strdup(&c->to->mem, s->file[j]) : NULL;
+        for (int j = 0; j < NSPLIT; j++)
+            to->source[j] = source_copy(&c->to->mem, &s->source[j]);
     }
 }
 

@@ -44,11 +44,13 @@ Stmt *nest_wrap(Nest *nest, Stmt *body, int nloops)
 
 /* ---- joining loops that every access sees as one ---- */
 
-static bool all_join(const Stmt *s, int outer, int inner, int64_t extent)
+static bool all_join(Stmt *s, int outer, int inner, int64_t extent)
 {
     for (; s; s = s->next) {
-        if (aff_coef(s->at, outer) != aff_coef(s->at, inner) * extent
-            || aff_coef(s->row, outer) != aff_coef(s->row, inner) * extent || !all_join(s->body, outer, inner, extent))
+        for (int i = 0; stmt_affine(s, i); i++)
+            if (aff_coef(*stmt_affine(s, i), outer) != aff_coef(*stmt_affine(s, i), inner) * extent)
+                return false;
+        if (!all_join(s->body, outer, inner, extent))
             return false;
     }
     return true;
@@ -57,8 +59,8 @@ static bool all_join(const Stmt *s, int outer, int inner, int64_t extent)
 static void drop_var(Arena *mem, Stmt *s, int var)
 {
     for (; s; s = s->next) {
-        s->at = aff_subst(mem, s->at, var, aff_const(0));
-        s->row = aff_subst(mem, s->row, var, aff_const(0));
+        for (int i = 0; stmt_affine(s, i); i++)
+            *stmt_affine(s, i) = aff_subst(mem, *stmt_affine(s, i), var, aff_const(0));
         drop_var(mem, s->body, var);
     }
 }
@@ -81,15 +83,43 @@ static void join_loops(Nest *nest)
 
 /* ---- vectors ---- */
 
-void strides_of(const Stmt *s, int var, Strides *st)
+static bool value_varies(const Stmt *list, int value, int var);
+
+/* Does a form hold an index variable that is picked by a value which changes with var? */
+static bool pick_varies(const Stmt *list, Affine a, int var)
 {
-    for (; s; s = s->next) {
+    for (const Stmt *s = list; s; s = s->next)
+        if (s->kind == ST_PICK && aff_coef(a, s->id) && value_varies(list, s->arg[0], var))
+            return true;
+    return false;
+}
+
+/* The value is defined in the list itself: it stands in straight lines before the pick. */
+static bool value_varies(const Stmt *list, int value, int var)
+{
+    for (const Stmt *s = list; s; s = s->next) {
+        if (s->kind == ST_FOR || s->kind == ST_LOCAL || s->kind == ST_PICK || s->id != value)
+            continue;
+        if (aff_coef(s->at, var) || aff_coef(s->row, var) || pick_varies(list, s->at, var) || pick_varies(list, s->row, var))
+            return true;
+        for (int i = 0; i < s->narg; i++)
+            if (value_varies(list, s->arg[i], var))
+                return true;
+        return false;
+    }
+    return false;
+}
+
+void strides_of(const Stmt *list, int var, Strides *st)
+{
+    for (const Stmt *s = list; s; s = s->next) {
         if (s->kind == ST_LOAD || s->kind == ST_STORE) {
             int64_t coef = aff_coef(s->at, var);
+            bool along = aff_coef(s->row, var) || pick_varies(list, s->at, var) || pick_varies(list, s->row, var);
 
-            if (coef == 1 && aff_coef(s->row, var) == 0)
+            if (coef == 1 && !along)
                 st->unit++;
-            else if (coef == 0 && aff_coef(s->row, var) == 0)
+            else if (coef == 0 && !along)
                 st->none++;
             else
                 st->other++;

@@ -75,6 +75,35 @@ static bool take_apart(Tile *t)
     return t->rest && t->nest->n >= 1;
 }
 
+/* No load depends on both: then each serves a whole row or a whole column of a tile. */
+static bool is_shared(const Stmt *s, int row, int column)
+{
+    for (; s; s = s->next) {
+        if (s->kind == ST_LOAD && (aff_coef(s->at, row) || aff_coef(s->row, row))
+            && (aff_coef(s->at, column) || aff_coef(s->row, column)))
+            return false;
+        if (!is_shared(s->body, row, column))
+            return false;
+    }
+    return true;
+}
+
+/* Rows: the last other loop along which loads are shared, else the last one. */
+static int choose_row(const Tile *t)
+{
+    const Nest *nest = t->nest;
+    int row = -1, shared = -1;
+
+    for (int i = 0; i < nest->n; i++) {
+        if (i == t->column)
+            continue;
+        row = i;
+        if (is_shared(t->fold, nest->var[i], nest->var[t->column]))
+            shared = i;
+    }
+    return shared >= 0 ? shared : row;
+}
+
 /* Columns: the loop along which results, and for vectors of results one operand, are contiguous. */
 static bool choose_axes(Tile *t)
 {
@@ -91,10 +120,7 @@ static bool choose_axes(Tile *t)
     }
     if (t->column < 0)
         return false;
-    t->row = -1;
-    for (int i = 0; i < nest->n; i++)
-        if (i != t->column)
-            t->row = i;
+    t->row = choose_row(t);
     return true;
 }
 
@@ -187,7 +213,7 @@ static void move_local(Tile *t, Stmt *s, int local, Affine by)
 static void rename_loops(Tile *t, const Stmt *s)
 {
     for (; s; s = s->next)
-        if (s->kind == ST_FOR) {
+        if (stmt_has_var(s)) {
             t->map[s->id] = affine(t, new_var(t));
             rename_loops(t, s->body);
         }

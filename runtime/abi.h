@@ -18,7 +18,7 @@ enum { NND_RANK = 8, NND_ALIGN = 64 };   /* largest rank; alignment of segments 
 typedef enum NndDtype { NND_F32, NND_F64, NND_I32, NND_I64, NND_U8, NND_BOOL } NndDtype;
 typedef enum NndEntryKind { NND_INIT, NND_TRAIN, NND_EVAL, NND_INFER } NndEntryKind;
 typedef enum NndVarKind { NND_PARAM, NND_STATE, NND_OPTIM } NndVarKind;
-enum { NND_SPLIT_TRAIN, NND_SPLIT_TEST, NND_NSPLIT };
+enum { NND_SPLIT_TRAIN, NND_SPLIT_TEST, NND_SPLIT_VALID, NND_NSPLIT };
 
 typedef struct NndImage NndImage;
 typedef struct NndEntry NndEntry;
@@ -57,13 +57,33 @@ typedef struct NndVar {
     int64_t     offset;              /* bytes from the start of the state segment */
 } NndVar;
 
+typedef enum NndFormat {
+    NND_ABSENT,                      /* the split has no rows of its own */
+    NND_IDX, NND_NPY, NND_NPZ, NND_CSV, NND_BYTES, NND_CHARACTERS,
+    NND_IMAGES,                      /* a folder with a folder for each class */
+    NND_SHARE                        /* the split takes a share of the rows of train: to, 0 to 1 */
+} NndFormat;
+
+/* Where a field's rows of one split come from. */
+typedef struct NndSource {
+    uint8_t            format;       /* NndFormat */
+    const char        *file;         /* its name in the data directory */
+    const char *const *part;         /* npz: the array's name; csv: the columns' names, or their numbers from 0 */
+    int                npart;
+    int64_t            stride;       /* bytes, characters: from one row to the next */
+    int64_t            number;       /* place of the field; csv: 1 if columns go by number and no line has names */
+    double             from, to;     /* bytes, characters: which part of the file, 0 to 1 */
+} NndSource;
+
 /* A column of the data set, or an input of infer: one row a sample. */
 typedef struct NndField {
     const char *name;
     uint8_t     dtype, rank;         /* rank and dim without the batch axis */
     int64_t     dim[NND_RANK];
     int64_t     bound;               /* integer values must lie in 0..bound-1; 0: no bound is implied */
-    const char *file[NND_NSPLIT];    /* file name in the data directory; NULL if the split is absent */
+    NndSource   source[NND_NSPLIT];  /* of the data block */
+    const char *const *label;        /* names of its classes, where a source has them as texts and the data block says them */
+    int         nlabel;
 } NndField;
 
 typedef struct NndScalar {           /* an `input float`: may change between steps, recompiling nothing */

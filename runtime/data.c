@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "runtime/nnd.h"
+#include "runtime/column.h"
 
-static const char *const split_name[NND_NSPLIT] = { "train", "test" };
+const char *const nnd_split_name[NND_NSPLIT] = { "train", "test", "valid" };
 static const char *const places[] = { "/usr/share/datasets/fashion-mnist" };
 enum {
     NPLACE = sizeof places / sizeof *places,
@@ -51,14 +51,23 @@ static const char *idx_part(const char *name)
     return last;
 }
 
-/* The file in dir, under either spelling, plain or packed. */
-static bool find_in(const char *dir, const char *name, char path[PATH])
+static bool is_folder(const char *path)
 {
-    const char *idx = idx_part(name);
+    struct stat st;
+
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* What the source names in dir; IDX files under either spelling, plain or packed. */
+static bool find_in(const char *dir, const NndSource *s, char path[PATH])
+{
+    const char *name = s->file, *idx = idx_part(name);
     char dotted[256];
 
-    if (join(path, PATH, dir, name, -1, "") && is_file(path))
+    if (join(path, PATH, dir, name, -1, "") && (s->format == NND_IMAGES ? is_folder(path) : is_file(path)))
         return true;
+    if (s->format != NND_IDX)
+        return false;
     if (join(path, PATH, dir, name, -1, ".gz") && is_file(path))
         return true;
     if (!idx || snprintf(dotted, sizeof dotted, ".%s.gz", idx + 1) >= (int)sizeof dotted)
@@ -70,7 +79,7 @@ static bool find_in(const char *dir, const char *name, char path[PATH])
 }
 
 /* The one folder in dir that has the file.  Two are a question that only the user can answer. */
-static int find_below(const char *dir, const char *name, char found[FOLDER], NndError *err)
+static int find_below(const char *dir, const NndSource *s, char found[FOLDER], NndError *err)
 {
     char path[PATH], sub[FOLDER];
     DIR *d = opendir(dir);
@@ -80,10 +89,10 @@ static int find_below(const char *dir, const char *name, char found[FOLDER], Nnd
     if (!d)
         return 0;
     for (struct dirent *e; !rc && (e = readdir(d));) {
-        if (e->d_name[0] == '.' || !join(sub, sizeof sub, dir, e->d_name, -1, "") || !find_in(sub, name, path))
+        if (e->d_name[0] == '.' || !join(sub, sizeof sub, dir, e->d_name, -1, "") || !find_in(sub, s, path))
             continue;
         if (found[0])
-            rc = nnd_fail(err, NND_E_DATA, "%s: found in %s and in %s, name the one that is wanted", name, found, sub);
+            rc = nnd_fail(err, NND_E_DATA, "%s: found in %s and in %s, name the one that is wanted", s->file, found, sub);
         memcpy(found, sub, sizeof sub);
     }
     closedir(d);
@@ -108,8 +117,10 @@ static int list_places(const char *dir, const char *model_dir, Place list[MAX_DI
     return n;
 }
 
+static const char *or_packed(const NndSource *s) { return s->format == NND_IDX ? " (nor with .gz)" : ""; }
+
 /* The folder that has the file, to where. */
-static int find_folder(const char *name, const char *dir, const char *model_dir, char where[FOLDER], NndError *err)
+static int find_folder(const NndSource *s, const char *dir, const char *model_dir, char where[FOLDER], NndError *err)
 {
     Place list[MAX_DIR];
     int n = list_places(dir, model_dir, list), rc;
@@ -117,15 +128,15 @@ static int find_folder(const char *name, const char *dir, const char *model_dir,
     size_t at = 0;
 
     for (int i = 0; i < n; i++) {
-        if (find_in(list[i].dir, name, path) && snprintf(where, FOLDER, "%s", list[i].dir) < FOLDER)
+        if (find_in(list[i].dir, s, path) && snprintf(where, FOLDER, "%s", list[i].dir) < FOLDER)
             return 0;
-        if (list[i].look_below && ((rc = find_below(list[i].dir, name, where, err)) || where[0]))
+        if (list[i].look_below && ((rc = find_below(list[i].dir, s, where, err)) || where[0]))
             return rc;
         if (at < sizeof searched)
             at += (size_t)snprintf(searched + at, sizeof searched - at, "%s%s", i ? ", " : "", list[i].dir);
     }
     where[0] = '\0';
-    return nnd_fail(err, NND_E_FILE, "%s: not found (nor with .gz) in %s", name, searched);
+    return nnd_fail(err, NND_E_FILE, "%s: not found%s in %s", s->file, or_packed(s), searched);
 }
 
 /* ---- checking ---- */
@@ -161,20 +172,21 @@ typedef struct Loader {
     const NndField *field;
     const char     *dir, *model_dir;
     const char     *first;       /* name of the file that settled the folder */
+    NndNames       *names;       /* of each field */
     NndError       *err;
 } Loader;
 
-static int find_file(Loader *l, const char *name, char path[PATH])
+static int find_file(Loader *l, const NndSource *s, char path[PATH])
 {
     char *folder = l->d->directory;
     int rc;
 
-    if (!l->first && (rc = find_folder(name, l->dir, l->model_dir, folder, l->err)))
+    if (!l->first && (rc = find_folder(s, l->dir, l->model_dir, folder, l->err)))
         return rc;
-    if (!find_in(folder, name, path))
-        return nnd_fail(l->err, NND_E_FILE, "%s: not found (nor with .gz) in %s, where %s is", name, folder, l->first);
+    if (!find_in(folder, s, path))
+        return nnd_fail(l->err, NND_E_FILE, "%s: not found%s in %s, where %s is", s->file, or_packed(s), folder, l->first);
     if (!l->first)
-        l->first = name;
+        l->first = s->file;
     return 0;
 }
 
@@ -184,14 +196,16 @@ static int open_field(Loader *l, int split, int i)
     NndArray *a = &l->d->column[split][i];
     int64_t *nrow = &l->d->nrow[split];
     char path[PATH];
+    NndColumn c = { .path = path, .field = f, .source = &f->source[split], .nfield = l->d->nfield, .names = &l->names[i],
+                    .out = a, .err = l->err };
     int rc;
 
-    if ((rc = find_file(l, f->file[split], path)) || (rc = nnd_idx_read(path, f, a, l->err))
+    if ((rc = find_file(l, c.source, path)) || (rc = nnd_column_read(&c))
         || (rc = check_bound(path, f, a, l->err)))
         return rc;
     if (i && a->dim[0] != *nrow)
         return nnd_fail(l->err, NND_E_DATA, "%s: wanted %lld rows, as field %s has in the %s split, found %lld", path,
-                        (long long)*nrow, l->field[0].name, split_name[split], (long long)a->dim[0]);
+                        (long long)*nrow, l->field[0].name, nnd_split_name[split], (long long)a->dim[0]);
     *nrow = a->dim[0];
     l->d->field[split][i] = a->data;
     return 0;
@@ -209,13 +223,37 @@ static int open_split(Loader *l, int split)
     for (int i = 1; i < n; i++) {
         const NndField *a = &l->field[0], *b = &l->field[i];
 
-        if (!a->file[split] != !b->file[split])
+        if (!a->source[split].format != !b->source[split].format)
             return nnd_fail(l->err, NND_E_DATA, "the %s split has a file for field %s, but none for %s",
-                            split_name[split], a->file[split] ? a->name : b->name, a->file[split] ? b->name : a->name);
+                            nnd_split_name[split], a->source[split].format ? a->name : b->name,
+                            a->source[split].format ? b->name : a->name);
     }
-    for (int i = 0; i < n && !rc && l->field[0].file[split]; i++)
-        rc = open_field(l, split, i);
+    for (int i = 0; i < n && !rc && l->field[0].source[split].format; i++)
+        if (l->field[0].source[split].format != NND_SHARE)
+            rc = open_field(l, split, i);
+    if (!rc && n && l->field[0].source[split].format == NND_SHARE)
+        rc = nnd_share_take(l->d, l->field[0].source[split].to, split, l->err);
     return rc;
+}
+
+static int count_split(Loader *l, int split, int64_t nrow[NND_NSPLIT])
+{
+    const NndSource *s = &l->field->source[split];
+    char path[PATH];
+    NndColumn c = { .path = path, .field = l->field, .source = s, .nfield = l->d->nfield, .names = l->names, .err = l->err };
+    int rc;
+
+    if (s->format == NND_ABSENT)
+        return 0;
+    if (s->format == NND_SHARE) {
+        if ((nrow[split] = nnd_share_rows(s->to, nrow[NND_SPLIT_TRAIN], split, l->err)) >= 0)
+            nrow[NND_SPLIT_TRAIN] -= nrow[split];
+    } else {
+        if ((rc = find_file(l, s, path)))
+            return rc;
+        nrow[split] = nnd_column_rows(&c);
+    }
+    return nrow[split] < 0 ? l->err->code : 0;
 }
 
 int nnd_data_rows(const NndField *field, int nfield, const char *dir, const char *model_dir, int64_t nrow[NND_NSPLIT],
@@ -223,38 +261,63 @@ int nnd_data_rows(const NndField *field, int nfield, const char *dir, const char
 {
     NndError own;
     NndData d = { .nfield = nfield };
-    Loader l = { .d = &d, .field = field, .dir = dir, .model_dir = model_dir, .err = err ? err : &own };
-    char path[PATH];
-    int rc;
+    NndNames names = { 0 };
+    Loader l = { .d = &d, .field = field, .dir = dir, .model_dir = model_dir, .names = &names, .err = err ? err : &own };
+    int rc = 0;
 
-    for (int split = 0; split < NND_NSPLIT; split++) {
-        nrow[split] = 0;
-        if (!nfield || !field[0].file[split])
-            continue;
-        if ((rc = find_file(&l, field[0].file[split], path)))
-            return rc;
-        if ((nrow[split] = nnd_idx_rows(path, &field[0], l.err)) < 0)
-            return l.err->code;
-    }
-    return 0;
+    memset(nrow, 0, NND_NSPLIT * sizeof *nrow);
+    for (int split = 0; split < NND_NSPLIT && nfield && !rc; split++)
+        rc = count_split(&l, split, nrow);
+    nnd_names_free(&names);
+    return rc;
+}
+
+/* The names of the first field that has any are the data set's. */
+static void take_labels(NndData *data, NndNames *names)
+{
+    for (int i = 0; i < data->nfield && !data->label; i++)
+        if (names[i].in_use && names[i].n) {
+            data->label = names[i].name;
+            data->nlabel = names[i].n;
+            names[i] = (NndNames){ 0 };
+        }
 }
 
 int nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
                   NndError *err)
 {
-    Loader l = { .d = data, .field = field, .dir = dir, .model_dir = model_dir, .err = err };
+    NndError own;
+    Loader l = { .d = data, .field = field, .dir = dir, .model_dir = model_dir, .err = err ? err : &own };
     int rc = 0;
 
     *data = (NndData){ .nfield = nfield };
+    if (!(l.names = calloc((size_t)nfield + 1, sizeof *l.names)))
+        return nnd_fail(err, NND_E_MEMORY, "out of memory for %d fields", nfield);
     for (int split = 0; split < NND_NSPLIT && !rc; split++)
         rc = open_split(&l, split);
+    take_labels(data, l.names);
+    for (int i = 0; i < nfield; i++)
+        nnd_names_free(&l.names[i]);
+    free(l.names);
     if (rc)
         nnd_data_close(data);
     return rc;
 }
 
+void nnd_print_data(FILE *f, const NndData *data)
+{
+    fprintf(f, "data: %s, %lld rows to train on", data->directory, (long long)data->nrow[NND_SPLIT_TRAIN]);
+    if (data->nrow[NND_SPLIT_VALID])
+        fprintf(f, ", %lld to validate", (long long)data->nrow[NND_SPLIT_VALID]);
+    fprintf(f, ", %lld to test\n", (long long)data->nrow[NND_SPLIT_TEST]);
+}
+
 void nnd_data_close(NndData *data)
 {
+    for (int i = 0; i < data->nlabel; i++)
+        free(data->label[i]);
+    free(data->label);
+
     for (int split = 0; split < NND_NSPLIT; split++) {
         for (int i = 0; data->column[split] && i < data->nfield; i++)
             nnd_array_free(&data->column[split][i]);

@@ -18,7 +18,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "runtime/nnd.h"
+#include "runtime/column.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "swap_bytes turns big-endian into what the machine has");
 
@@ -101,18 +101,6 @@ static bool is_cut_off(Source *s)
 
 /* ---- header ---- */
 
-static const char *shape_text(char *s, size_t n, int rank, const int64_t *dim)
-{
-    size_t at = 0;
-
-    for (int i = 0; i < rank && at < n; i++)
-        at += (size_t)snprintf(s + at, n - at, "%s%lld", i ? " x " : "", (long long)dim[i]);
-    return rank ? s : "one number";
-}
-
-/* A file of f32 serves an f64 field: no value is lost. */
-static bool serves(int dtype, NndDtype want) { return dtype == (int)want || (dtype == NND_F32 && want == NND_F64); }
-
 static int find_code(unsigned char code)
 {
     int k = 0;
@@ -138,12 +126,12 @@ static int read_magic(Source *s, NndArray *out)
     if (h[0] || h[1] || k == NIDX)
         return nnd_fail(s->err, NND_E_FORMAT, "%s: not an IDX file: wanted 00 00 and a dtype's number at its start, "
                         "found %02x %02x %02x %02x", s->path, h[0], h[1], h[2], h[3]);
-    if (!serves(idx_dtype[k].dtype, (NndDtype)want->dtype))
+    if (!nnd_dtype_serves(idx_dtype[k].dtype, (NndDtype)want->dtype))
         return nnd_fail(s->err, NND_E_FORMAT, "%s: wanted %s for field %s, found %s", s->path,
                         nnd_dtype_name((NndDtype)want->dtype), want->name, idx_dtype[k].name);
     if (h[3] != want->rank + 1)
         return nnd_fail(s->err, NND_E_FORMAT, "%s: wanted %d axes for field %s (rows of %s), found %d", s->path,
-                        want->rank + 1, want->name, shape_text(shape, sizeof shape, want->rank, want->dim), h[3]);
+                        want->rank + 1, want->name, nnd_shape_text(shape, sizeof shape, want->rank, want->dim), h[3]);
     out->dtype = (uint8_t)idx_dtype[k].dtype;
     out->rank = h[3];
     return 0;
@@ -164,8 +152,8 @@ static int read_sizes(Source *s, NndArray *out)
     }
     if (memcmp(out->dim + 1, want->dim, (size_t)want->rank * sizeof *want->dim))
         return nnd_fail(s->err, NND_E_FORMAT, "%s: wanted rows of %s for field %s, found %s", s->path,
-                        shape_text(declared, sizeof declared, want->rank, want->dim), want->name,
-                        shape_text(found, sizeof found, want->rank, out->dim + 1));
+                        nnd_shape_text(declared, sizeof declared, want->rank, want->dim), want->name,
+                        nnd_shape_text(found, sizeof found, want->rank, out->dim + 1));
     if (out->dim[0] < 1 || out->dim[0] > INT32_MAX)
         return nnd_fail(s->err, NND_E_FORMAT, "%s: wanted 1 to %d rows, found a header that promises %lld", s->path,
                         INT32_MAX, (long long)out->dim[0]);
@@ -292,24 +280,6 @@ static void swap_bytes(NndArray *a)
         }
 }
 
-static int widen(NndArray *a, NndError *err)
-{
-    int64_t n = a->nbytes / 4, nbytes = nnd_mul(a->nbytes, 2);
-    const float *from = a->data;
-    double *to = nbytes < 0 ? NULL : malloc((size_t)nbytes);
-
-    if (!to)
-        return nnd_fail(err, NND_E_MEMORY, "out of memory: %lld numbers of a data file", (long long)n);
-    for (int64_t i = 0; i < n; i++)
-        to[i] = from[i];
-    free(a->base ? a->base : a->data);
-    a->base = NULL;
-    a->data = to;
-    a->nbytes = nbytes;
-    a->dtype = NND_F64;
-    return 0;
-}
-
 int64_t nnd_idx_rows(const char *path, const NndField *want, NndError *err)
 {
     NndError own;
@@ -339,7 +309,7 @@ int nnd_idx_read(const char *path, const NndField *want, NndArray *out, NndError
     if (!rc)
         swap_bytes(out);
     if (!rc && out->dtype != want->dtype)
-        rc = widen(out, err);
+        rc = nnd_array_widen(out, err);
     if (rc)
         nnd_array_free(out);
     return rc;

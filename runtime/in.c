@@ -1,6 +1,7 @@
 /* in.c - files that are read at known places: opened, measured, and believed in nothing. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -30,6 +31,10 @@ int nnd_in_read(const NndIn *in, int64_t at, void *to, int64_t n, NndError *err)
     if (at < 0 || n < 0 || at > in->nbytes || n > in->nbytes - at)
         return nnd_fail(err, NND_E_FORMAT, "%s: wanted %lld bytes from byte %lld on, found a file of %lld", in->path,
                         (long long)n, (long long)at, (long long)in->nbytes);
+    if (in->memory) {
+        memcpy(to, in->memory + at, (size_t)n);
+        return 0;
+    }
     while (got < n) {
         ssize_t r = pread(in->fd, (char *)to + got, (size_t)(n - got), at + got);
 
@@ -43,6 +48,26 @@ int nnd_in_read(const NndIn *in, int64_t at, void *to, int64_t n, NndError *err)
         got += r;
     }
     return 0;
+}
+
+char *nnd_in_whole(const char *path, int64_t *n, NndError *err)
+{
+    NndIn in;
+    char *text;
+
+    if (nnd_in_open(&in, path, err))
+        return NULL;
+    *n = in.nbytes;
+    if (!(text = malloc((size_t)in.nbytes + 1)))
+        nnd_fail(err, NND_E_MEMORY, "%s: out of memory for %lld bytes", path, (long long)in.nbytes);
+    if (text && nnd_in_read(&in, 0, text, in.nbytes, err)) {
+        free(text);
+        text = NULL;
+    }
+    nnd_in_close(&in);
+    if (text)
+        text[*n] = 0;
+    return text;
 }
 
 void nnd_in_close(NndIn *in)

@@ -75,6 +75,8 @@ int64_t nnd_idx_rows(const char *path, const NndField *want, NndError *err);
 
 /* ---- data sets ---- */
 
+extern const char *const nnd_split_name[NND_NSPLIT];      /* "train", "test", "valid" */
+
 /* Columns stay as the files have them (u8 pixels); the compiled step gathers rows by number. */
 typedef struct NndData {
     int       nfield;
@@ -82,6 +84,7 @@ typedef struct NndData {
     NndArray *column[NND_NSPLIT];                /* [nfield] each */
     const void **field[NND_NSPLIT];              /* the columns' data, for NndCall */
     char      directory[512];                    /* where its files are */
+    char    **label; int nlabel;                 /* names of classes that the files have themselves; NULL: none */
 } NndData;
 
 /* nnd_data_open - find and read the files of all fields.
@@ -99,6 +102,10 @@ typedef struct NndData {
 int  nnd_data_open(NndData *data, const NndField *field, int nfield, const char *dir, const char *model_dir,
                    NndError *err);
 void nnd_data_close(NndData *data);
+/* nnd_png_version - of libpng, "1.6.39"; NULL if built without it: then PNG files as data are refused. */
+const char *nnd_png_version(void);
+/* nnd_print_data - a line: the folder, and how many rows each split has. */
+void nnd_print_data(FILE *f, const NndData *data);
 /* nnd_data_rows - the rows of each split as the first field's files promise, without reading them: what to compile
  * can be known before, and while, the data are read.  Arguments and results as nnd_data_open. */
 int  nnd_data_rows(const NndField *field, int nfield, const char *dir, const char *model_dir, int64_t nrow[NND_NSPLIT],
@@ -111,8 +118,8 @@ enum { NND_MAX_WANT = 8, NND_EVAL_BATCH = 1024 };
 
 /* nnd_entries_wanted - the entries that training with this batch on these many rows calls.
  *
- * That is init, train at the batch and at the short last one, and, if there is a test split, eval at
- * nnd_eval_batch and at what remains.  Their number goes to *n.  Returns 0, or NND_E_ARG (batch below 1 or larger
+ * That is init, train at the batch and at the short last one, and, for the test and the valid split if they are
+ * there, eval at nnd_eval_batch and at what remains.  Their number goes to *n.  Returns 0, or NND_E_ARG (batch below 1 or larger
  * than the training split, no training split).
  */
 int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n,
@@ -185,10 +192,13 @@ int           nnd_threads_here(void);
 /* Figures of an epoch: loss first, then metrics; means over the rows. */
 typedef struct NndEpoch {
     int64_t epoch, steps;              /* from 1; steps done so far */
-    double  train[NND_MAX_METRIC], test[NND_MAX_METRIC];
-    bool    has_test;
+    double  train[NND_MAX_METRIC], valid[NND_MAX_METRIC], test[NND_MAX_METRIC];
+    bool    has_valid, has_test;
     double  seconds;                   /* of training alone */
 } NndEpoch;
+
+/* nnd_epoch_figures - those of a split; NULL if the data set has no such split. */
+const double *nnd_epoch_figures(const NndEpoch *e, int split);
 
 /* What may differ from the model's text; all zero is a run as described there, but for the seed. */
 typedef struct NndFit {
@@ -207,16 +217,16 @@ typedef struct NndFit {
  * Any of the nrow rows of the train split in any number: n may be smaller than it, and a row may come twice.  NND_E_FILE,
  * NND_E_FORMAT, NND_E_DATA (other dtype or rank, a row that the split doesn't have), NND_E_MEMORY. */
 int nnd_order_open(NndArray *order, const char *path, int64_t nrow, NndError *err);
-/* nnd_rows_trained - the rows of an epoch and of the test split, of a data set with have rows: what nnd_entries_wanted
+/* nnd_rows_trained - the rows of an epoch and of the other splits, of a data set with have rows: what nnd_entries_wanted
  * asks for; order may be NULL. */
 void nnd_rows_trained(const int64_t have[NND_NSPLIT], const NndArray *order, int64_t nrow[NND_NSPLIT]);
 
-/* nnd_fit - epochs of shuffled batches, the short last one too, and the test split evaluated after each.
+/* nnd_fit - epochs of shuffled batches, the short last one too, and the valid and test splits evaluated after each.
  *
  * Goes on from s->step, which nnd_session_init sets to 0: a run that was stopped and goes on takes the steps that an
  * undisturbed one takes.  An epoch's figures are means over the rows that it has trained on in this call, each
  * batch's from before its update.  Nothing is allocated.
- * Returns 0, NND_E_DIVERGED (the loss is nan or infinite, with the step; that of the test split counts as well),
+ * Returns 0, NND_E_DIVERGED (the loss is nan or infinite, with the step; those of the other splits count as well),
  * NND_E_STOPPED, NND_E_ARG (data or batch don't fit the session), or what the entry returned.
  */
 int nnd_fit(NndSession *s, const NndData *data, const NndFit *fit, NndError *err);

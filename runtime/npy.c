@@ -253,21 +253,46 @@ static int read_elements(const NndIn *in, int64_t at, NndArray *out, NndError *e
     return 0;
 }
 
-int nnd_npy_read(const char *path, NndArray *out, NndError *err)
+int nnd_npy_read_in(const NndIn *in, NndArray *out, NndError *err)
 {
     int64_t begin = 0, end = 0;
+    int rc;
+
+    *out = (NndArray){ 0 };
+    if (!(rc = read_magic(in, &begin, &end, err)) && !(rc = read_header(in, begin, end, out, err)))
+        rc = read_elements(in, end, out, err);
+    if (rc)
+        nnd_array_free(out);
+    return rc;
+}
+
+int nnd_npy_read(const char *path, NndArray *out, NndError *err)
+{
     NndIn in;
     int rc;
 
     *out = (NndArray){ 0 };
     if ((rc = nnd_in_open(&in, path, err)))
         return rc;
-    if (!(rc = read_magic(&in, &begin, &end, err)) && !(rc = read_header(&in, begin, end, out, err)))
-        rc = read_elements(&in, end, out, err);
+    rc = nnd_npy_read_in(&in, out, err);
     nnd_in_close(&in);
-    if (rc)
-        nnd_array_free(out);
     return rc;
+}
+
+int64_t nnd_npy_rows(const char *path, NndError *err)
+{
+    int64_t begin = 0, end = 0;
+    NndArray head = { 0 };
+    NndIn in;
+    bool well;
+
+    if (nnd_in_open(&in, path, err))
+        return -1;
+    well = !read_magic(&in, &begin, &end, err) && !read_header(&in, begin, end, &head, err);
+    nnd_in_close(&in);
+    if (well && head.rank < 1)
+        nnd_fail(err, NND_E_FORMAT, "%s: wanted an array whose first axis counts rows, found one number", path);
+    return well && head.rank > 0 ? head.dim[0] : -1;
 }
 
 /* Version 1.0; as NumPy does it, the elements begin at a multiple of 64 and the header ends its line. */

@@ -17,7 +17,7 @@ enum { NND_PLOT_PANELS = 4, NND_PLOT_COLUMNS = 5 };
 /* nnd_plot_version - "cairo 1.16.0"; NULL if built without pictures. */
 const char *nnd_plot_version(void);
 
-/* nnd_plot_curves - a panel for each metric over the epochs, train and, if there is one, test.
+/* nnd_plot_curves - a panel for each metric over the epochs: train and, where they are there, valid and test.
  *
  * title    above all panels; NULL or "": none
  * metric   names of the figures in epoch[i].train and .test, loss first; the first NND_PLOT_PANELS are drawn, two in

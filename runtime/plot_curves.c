@@ -17,8 +17,10 @@ enum { MAX_X_TICKS = 10, MAX_Y_TICKS = 7, DENSE = 9 };       /* marks closer tha
 #define AIR 0.05             /* of the span, on each side */
 #define LONE_AIR 0.5         /* the same above and below a single epoch, whose values would lie on the frame */
 
-enum { TRAIN, TEST, NSERIES };
-static const struct { const char *name; int rgb; } series_info[NSERIES] = { { "train", BLUE }, { "test", ORANGE } };
+enum { TRAIN, VALID, TEST, NSERIES };
+static const struct { const char *name; int rgb, split; } series_info[NSERIES] = {
+    { "train", BLUE, NND_SPLIT_TRAIN }, { "valid", GREEN, NND_SPLIT_VALID }, { "test", ORANGE, NND_SPLIT_TEST },
+};
 
 typedef struct Axis { double lo, hi, step, first, last; } Axis;      /* values: first to last; with air: lo to hi */
 
@@ -30,7 +32,7 @@ typedef struct Panel {
     int             n;
     double          x, y;                /* the frame's upper left corner; it is WIDTH by HEIGHT */
     double          factor;              /* 100 for percent */
-    bool            has_test, is_empty;
+    bool            has[NSERIES], is_empty;
     Axis            across, up;
 } Panel;
 
@@ -38,11 +40,11 @@ typedef struct Panel {
 
 static bool value_at(const Panel *p, int series, int i, double *v)
 {
-    const NndEpoch *e = &p->epoch[i];
+    const double *figure = nnd_epoch_figures(&p->epoch[i], series_info[series].split);
 
-    if (series == TEST && !e->has_test)
+    if (!figure)
         return false;
-    *v = p->factor * (series == TEST ? e->test : e->train)[p->which];
+    *v = p->factor * figure[p->which];
     return isfinite(*v) && fabs(*v) < 1e100;       /* beyond it, spans of values could overflow */
 }
 
@@ -185,16 +187,22 @@ static void draw_frame(Panel *p)
 
 /* ---- curves ---- */
 
-/* Circles for train and squares for test: told apart without colours too. */
+/* Circles for train, squares for test, triangles for valid: told apart without colours too. */
 static void draw_mark(Panel *p, int series, double x, double y)
 {
     cairo_t *cr = p->page->cr;
 
     cairo_new_path(cr);
-    if (series == TEST)
+    if (series == TEST) {
         cairo_rectangle(cr, x - MARK, y - MARK, 2 * MARK, 2 * MARK);
-    else
+    } else if (series == VALID) {
+        cairo_move_to(cr, x - MARK, y + MARK);
+        cairo_line_to(cr, x + MARK, y + MARK);
+        cairo_line_to(cr, x, y - MARK);
+        cairo_close_path(cr);
+    } else {
         cairo_arc(cr, x, y, MARK + 0.4, 0, 2 * M_PI);
+    }
     cairo_fill(cr);
 }
 
@@ -253,7 +261,7 @@ static int hidden(const Panel *p, double x, double y, double w, double h)
 static void draw_legend(Panel *p)
 {
     TextStyle style = { .size = 11, .rgb = INK };
-    int rows = p->has_test ? 2 : 1, least = -1, n;
+    int rows = p->has[TRAIN] + p->has[VALID] + p->has[TEST], least = -1, n;
     double w = 3 * LEGEND_PAD + LEGEND_LINE + page_text_width(p->page, &style, series_info[TRAIN].name);
     double h = rows * LEGEND_ROW + LEGEND_PAD, x = 0, y = 0;
 
@@ -272,9 +280,12 @@ static void draw_legend(Panel *p)
     page_colour(p->page, BORDER, 1);
     cairo_set_line_width(p->page->cr, 1);
     cairo_stroke(p->page->cr);
-    for (int s = 0; s < rows; s++) {
-        double row = y + LEGEND_PAD / 2.0 + (s + 0.5) * LEGEND_ROW;
+    for (int s = 0, at = 0; s < NSERIES; s++) {
+        double row = y + LEGEND_PAD / 2.0 + (at + 0.5) * LEGEND_ROW;
 
+        if (!p->has[s])
+            continue;
+        at++;
         page_colour(p->page, series_info[s].rgb, 1);
         cairo_set_line_width(p->page->cr, 2);
         cairo_move_to(p->page->cr, x + LEGEND_PAD, row);
@@ -313,7 +324,7 @@ int nnd_plot_curves(const char *path, const char *title, const char *const *metr
     int npanel = nmetric < NND_PLOT_PANELS ? nmetric : NND_PLOT_PANELS, columns = npanel < 2 ? 1 : 2;
     double cell_w = LEFT + WIDTH + RIGHT, cell_h = ABOVE + HEIGHT + BELOW, width = columns * cell_w + 2 * MARGIN;
     double top = title && *title ? TITLE : MARGIN;
-    bool has_test = false;
+    bool has[NSERIES] = { false };
     Page page;
     int rc;
 
@@ -324,11 +335,12 @@ int nnd_plot_curves(const char *path, const char *title, const char *const *metr
     if (title && *title)                           /* in the middle of the frames */
         page_text(&page, (width + LEFT - RIGHT) / 2, 28,
                   &(TextStyle){ 17, INK, true, 0.5, width - LEFT - RIGHT }, title);
-    for (int i = 0; i < nepoch; i++)
-        has_test |= epoch[i].has_test;
+    for (int i = 0; i < nepoch * NSERIES; i++)
+        has[i % NSERIES] |= nnd_epoch_figures(&epoch[i / NSERIES], series_info[i % NSERIES].split) != NULL;
     for (int i = 0; i < npanel; i++) {
-        Panel p = { .page = &page, .metric = metric[i], .which = i, .epoch = epoch, .n = nepoch, .has_test = has_test };
+        Panel p = { .page = &page, .metric = metric[i], .which = i, .epoch = epoch, .n = nepoch };
 
+        memcpy(p.has, has, sizeof has);
         p.x = MARGIN + i % 2 * cell_w + LEFT;
         p.y = top + i / 2 * cell_h + ABOVE;
         p.factor = strcmp(metric[i], "accuracy") ? 1 : 100;

@@ -128,8 +128,7 @@ static int train(Asked *a, const NndImage *im)
         return rc;
     }
     if (!a->run.quiet)
-        fprintf(stderr, "data: %s, %lld rows to train on, %lld to test\n", data.directory,
-                (long long)data.nrow[NND_SPLIT_TRAIN], (long long)data.nrow[NND_SPLIT_TEST]);
+        nnd_print_data(stderr, &data);
     if (a->order && (rc = nnd_order_open(&order, a->order, data.nrow[NND_SPLIT_TRAIN], &err)))
         on_complaint(a, &err);
     else

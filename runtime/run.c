@@ -4,10 +4,15 @@
  * written costs its contents and the exit status, never the training.
  */
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "runtime/nnd.h"
+
+/* Splits in the order in which their figures are told. */
+static const int shown[] = { NND_SPLIT_TRAIN, NND_SPLIT_VALID, NND_SPLIT_TEST };
+enum { NSHOWN = sizeof shown / sizeof *shown };
 
 typedef struct Log { FILE *f; const char *path; } Log;
 
@@ -88,9 +93,9 @@ static void logs_begin(Run *r)
     log_open(r, &r->log_steps, r->o->log_steps);
     if (r->log.f) {
         fputs("epoch,steps", r->log.f);
-        log_names(r->log.f, t, "train");
-        if (r->data->nrow[NND_SPLIT_TEST])
-            log_names(r->log.f, t, "test");
+        for (int i = 0; i < NSHOWN; i++)
+            if (r->data->nrow[shown[i]])
+                log_names(r->log.f, t, nnd_split_name[shown[i]]);
         fputs(",seconds\n", r->log.f);
     }
     if (r->log_steps.f)
@@ -103,9 +108,9 @@ static void log_epoch(Run *r, const NndEpoch *e)
 {
     if (r->log.f) {
         fprintf(r->log.f, "%lld,%lld", (long long)e->epoch, (long long)e->steps);
-        log_figures(r->log.f, r->image->train, e->train);
-        if (e->has_test)
-            log_figures(r->log.f, r->image->train, e->test);
+        for (int i = 0; i < NSHOWN; i++)
+            if (nnd_epoch_figures(e, shown[i]))
+                log_figures(r->log.f, r->image->train, nnd_epoch_figures(e, shown[i]));
         fprintf(r->log.f, ",%.3f\n", e->seconds);
     }
     log_flush(r, &r->log);
@@ -137,10 +142,13 @@ static void print_epoch(const Run *r, const NndEpoch *e)
     FILE *f = r->o->out;
 
     fprintf(f, "epoch %lld:", (long long)e->epoch);
-    nnd_print_figures(f, r->image->train, e->train);
-    if (e->has_test) {
-        fputs("  test", f);
-        nnd_print_figures(f, r->image->train, e->test);
+    for (int i = 0; i < NSHOWN; i++) {
+        const double *figure = nnd_epoch_figures(e, shown[i]);
+
+        if (figure && i)
+            fprintf(f, "  %s", nnd_split_name[shown[i]]);
+        if (figure)
+            nnd_print_figures(f, r->image->train, figure);
     }
     fprintf(f, "  %.2f s\n", e->seconds);
     fflush(f);
@@ -166,7 +174,8 @@ static void judge(Run *r)
 
     for (int i = 0; i < t->nexpect && r->ran; i++) {
         const NndExpect *e = &t->expect[i];
-        double figure = (e->split == NND_SPLIT_TEST ? r->last.test : r->last.train)[e->metric];
+        const double *figures = nnd_epoch_figures(&r->last, e->split);
+        double figure = figures ? figures[e->metric] : NAN;       /* no comparison holds of rows that aren't there */
         bool holds = nnd_expect_holds(e, figure);
 
         if (!r->o->quiet || (!holds && judged))
@@ -204,9 +213,9 @@ static bool begin(Run *r)
     int64_t nrow[NND_NSPLIT], rows;
 
     nnd_rows_trained(r->data->nrow, r->order, nrow);
-    rows = nrow[NND_SPLIT_TRAIN] > nrow[NND_SPLIT_TEST] ? nrow[NND_SPLIT_TRAIN] : nrow[NND_SPLIT_TEST];
-    if (rows < r->data->nrow[NND_SPLIT_TRAIN])
-        rows = r->data->nrow[NND_SPLIT_TRAIN];
+    rows = r->data->nrow[NND_SPLIT_TRAIN];
+    for (int split = 0; split < NND_NSPLIT; split++)
+        rows = rows > nrow[split] ? rows : nrow[split];
     if (!keep_epochs(r) || nnd_session_open(&r->session, r->image, rows, &r->err)
         || nnd_session_init(&r->session, o->seed, &r->err)
         || (o->init && nnd_weights_load(&r->session, o->init, &r->err)))

@@ -11,8 +11,6 @@
 
 enum { SMALL_EVAL = 64, FIRST_CHUNK = 8 };
 
-static const char *const split_name[NND_NSPLIT] = { "train", "test" };
-
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static double now(void)
@@ -37,10 +35,19 @@ int64_t nnd_eval_batch(int64_t n, int64_t *rest)
     return NND_EVAL_BATCH;
 }
 
+/* Two splits may want the same one. */
+static void add_eval(int64_t batch, NndWant want[NND_MAX_WANT], int *n)
+{
+    for (int i = 0; i < *n; i++)
+        if (want[i].kind == NND_EVAL && want[i].batch == batch)
+            return;
+    want[(*n)++] = (NndWant){ NND_EVAL, batch };
+}
+
 int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n,
                        NndError *err)
 {
-    int64_t ntrain = nrow[NND_SPLIT_TRAIN], ntest = nrow[NND_SPLIT_TEST], rest;
+    int64_t ntrain = nrow[NND_SPLIT_TRAIN], rest;
 
     *n = 0;
     if (ntrain < 1)
@@ -54,11 +61,13 @@ int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant wa
     want[(*n)++] = (NndWant){ NND_TRAIN, batch };
     if (ntrain % batch)
         want[(*n)++] = (NndWant){ NND_TRAIN, ntrain % batch };
-    if (ntest < 1)
-        return 0;
-    want[(*n)++] = (NndWant){ NND_EVAL, nnd_eval_batch(ntest, &rest) };
-    if (rest)
-        want[(*n)++] = (NndWant){ NND_EVAL, rest };
+    for (int split = NND_SPLIT_TRAIN + 1; split < NND_NSPLIT; split++) {
+        if (nrow[split] < 1)
+            continue;
+        add_eval(nnd_eval_batch(nrow[split], &rest), want, n);
+        if (rest)
+            add_eval(rest, want, n);
+    }
     return 0;
 }
 
@@ -160,10 +169,10 @@ static int check_split(const NndSession *s, const NndData *data, int split, NndE
         return nnd_fail(err, NND_E_ARG, "wanted a data set of %d fields, as the model was compiled for, found %d",
                         s->image->nfield, data->nfield);
     if (n < 1)
-        return nnd_fail(err, NND_E_ARG, "the data set has no %s split", split_name[split]);
+        return nnd_fail(err, NND_E_ARG, "the data set has no %s split", nnd_split_name[split]);
     if (n > s->nrow)
         return nnd_fail(err, NND_E_ARG, "the session has room for %lld rows, the %s split has %lld", (long long)s->nrow,
-                        split_name[split], (long long)n);
+                        nnd_split_name[split], (long long)n);
     return 0;
 }
 
@@ -235,9 +244,9 @@ static int check_fit(const NndSession *s, const NndData *data, const NndArray *o
     if (!rc && nrow[NND_SPLIT_TRAIN] > s->nrow)
         rc = nnd_fail(err, NND_E_ARG, "the session has room for %lld rows, an epoch of the order has %lld", (long long)s->nrow,
                       (long long)nrow[NND_SPLIT_TRAIN]);
-
-    if (!rc && data->nrow[NND_SPLIT_TEST])
-        rc = check_split(s, data, NND_SPLIT_TEST, err);
+    for (int split = NND_SPLIT_TRAIN + 1; !rc && split < NND_NSPLIT; split++)
+        if (data->nrow[split])
+            rc = check_split(s, data, split, err);
     if (rc || (rc = nnd_entries_wanted(batch, nrow, want, &n, err)))
         return rc;
     for (int i = 0; i < n; i++)
@@ -258,6 +267,15 @@ static int train_epoch(Run *r, int64_t n, int64_t batch, int64_t done, int64_t l
     return rc;
 }
 
+const double *nnd_epoch_figures(const NndEpoch *e, int split)
+{
+    switch (split) {
+    case NND_SPLIT_TEST:  return e->has_test ? e->test : NULL;
+    case NND_SPLIT_VALID: return e->has_valid ? e->valid : NULL;
+    }
+    return e->train;
+}
+
 static void epoch_rows(int32_t *row, int64_t n, const NndFit *f, int64_t epoch)
 {
     if (!f->order) {
@@ -273,7 +291,8 @@ static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_
                      NndError *err)
 {
     int64_t each = (n + batch - 1) / batch, before = s->step / each;
-    NndEpoch e = { .epoch = before + 1, .has_test = data->nrow[NND_SPLIT_TEST] > 0 };
+    NndEpoch e = { .epoch = before + 1, .has_valid = data->nrow[NND_SPLIT_VALID] > 0,
+                   .has_test = data->nrow[NND_SPLIT_TEST] > 0 };
     double begun = now();
     Run r;
     int rc;
@@ -287,13 +306,18 @@ static int fit_epoch(NndSession *s, const NndData *data, const NndFit *f, int64_
     e.seconds = now() - begun;
     e.steps = s->step;
     run_means(&r, e.train);
-    if (e.has_test && (rc = evaluate(s, data, NND_SPLIT_TEST, f, e.epoch, e.test, err)))
+    if ((e.has_valid && (rc = evaluate(s, data, NND_SPLIT_VALID, f, e.epoch, e.valid, err)))
+        || (e.has_test && (rc = evaluate(s, data, NND_SPLIT_TEST, f, e.epoch, e.test, err))))
         return rc;
     if (f->on_epoch)
         f->on_epoch(f->ctx, &e);
-    if (e.has_test && !isfinite(e.test[0]))
-        return nnd_fail(err, NND_E_DIVERGED, "the loss on the test split is %s after step %lld",
-                        isnan(e.test[0]) ? "nan" : "infinite", (long long)s->step);
+    for (int split = NND_SPLIT_TRAIN + 1; split < NND_NSPLIT; split++) {
+        const double *figure = nnd_epoch_figures(&e, split);
+
+        if (figure && !isfinite(figure[0]))
+            return nnd_fail(err, NND_E_DIVERGED, "the loss on the %s split is %s after step %lld", nnd_split_name[split],
+                            isnan(figure[0]) ? "nan" : "infinite", (long long)s->step);
+    }
     return 0;
 }
 

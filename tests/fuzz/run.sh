@@ -19,7 +19,7 @@ cd "$root"
 sh frontend/embed.sh frontend/prelude/*.nnd > "$work/prelude.c"
 { ls ir/*.c passes/*.c
   ls frontend/*.c | grep -Ev '/(nnd|job|cmd_[a-z]*)\.c$'
-  ls runtime/*.c | grep -Ev '/(plot_|program_)'; echo "$work/prelude.c"; } > "$work/sources"
+  ls runtime/*.c | grep -Ev '/(plot_|program_|png\.c)'; echo "$work/prelude.c"; } > "$work/sources"
 rm -f "$work/libnnd.a" "$work"/obj/*
 xargs -P "$(getconf _NPROCESSORS_ONLN)" -I{} sh -c \
   "$clang $flags -I. -c {} -o $work/obj/\$(echo {} | tr / _).o" < "$work/sources"
@@ -28,6 +28,8 @@ for target; do
   $clang $flags -fsanitize=fuzzer -I. "tests/fuzz/fuzz_$target.c" "$work/libnnd.a" -lz -ljansson -lm -lpthread -ldl \
     -o "$work/fuzz_$target"
 done
+
+$clang -O1 tests/tools/make_files.c -lz -o "$work/make_files"
 
 # ---- seeds: the texts and files that the tests read, or the smallest there are ----
 seeds() {
@@ -42,6 +44,11 @@ seeds() {
   npy)   { printf '\223NUMPY\001\000\166\000'
            printf '%-117s\n' "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 2), }"
            printf 'abcdefgh'; } > "$2/f4" ;;
+  npz)   seeds npy "$2"
+         "$work/make_files" zip "$2/stored" stored "x.npy=$2/f4"
+         "$work/make_files" zip "$2/deflated" deflated "y.npy=$2/f4" "x.npy=$2/f4" ;;
+  csv)   printf 'a,b,c\r\n1,2.5,one\r\n"3","4e1","two ""2"", more"\r\n' > "$2/names"
+         printf '1,one,2\n3,two,4\n' > "$2/numbers" ;;
   weights) h='{"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}}'
          { printf "\\$(printf %03o ${#h})\000\000\000\000\000\000\000%s" "$h"; printf 'abcdefghijklmnopqrstuvwx'; } > "$2/w" ;;
   esac

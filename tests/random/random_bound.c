@@ -27,15 +27,36 @@ static Span span_of(const Tensor *t)
     return s;
 }
 
-/* A contraction's terms for one result. */
-static double dot_terms(const Graph *g, const Node *nd)
+/* Terms that one result sums, at most; 0: it is no sum. */
+double random_terms(const Graph *g, const Node *nd)
 {
-    DotAxes d = attr_dot(&nd->attr);
-    double  n = 1;
+    const Type *t = nd->narg ? &graph_at(g, nd->arg[0])->type : NULL;
+    double      n = 1;
 
-    for (int i = 0; i < d.nc; i++)
-        n *= (double)graph_at(g, nd->arg[0])->type.dim[d.ac[i]];
-    return n;
+    switch (nd->op) {
+    case OP_sum:
+        return (double)ty_count(t) / (double)ty_count(&nd->type);
+    case OP_dot:
+        for (int i = 0; i < attr_dot(&nd->attr).nc; i++)
+            n *= (double)t->dim[attr_dot(&nd->attr).ac[i]];
+        return n;
+    case OP_conv:
+        for (int i = 2; i < t->rank; i++)
+            n *= (double)graph_at(g, nd->arg[1])->type.dim[i];
+        return n;
+    case OP_overlap:
+        for (int i = nd->type.rank; i < t->rank; i++)
+            n *= (double)t->dim[i];
+        return n;
+    case OP_cumsum:
+        return (double)t->dim[nd->attr.v[0]];
+    case OP_scatter:
+        for (int i = (int)nd->attr.v[0]; i < t->rank; i++)
+            n *= (double)t->dim[i];
+        return n;
+    default:
+        return 0;
+    }
 }
 
 static double jump(double e) { return e > 0 ? INFINITY : 0; }
@@ -53,7 +74,9 @@ static double passed_on(Op op, const double *e, const Span *v, const Span *y)
                           : v[1].least <= 2 * e[1] ? jump(any) : (e[0] + y->most * e[1]) / (v[1].least - e[1]);
     case OP_neg: case OP_abs: case OP_relu: case OP_stop_gradient: case OP_tanh: case OP_sigmoid: case OP_sin:
     case OP_cos: case OP_expand: case OP_reshape: case OP_transpose: case OP_max: case OP_min:
+    case OP_first_max: case OP_slice: case OP_pad: case OP_window:
         return e[0];
+    case OP_gather:  return e[1] > 0 ? INFINITY : e[0];
     case OP_erf:     return 2 * e[0];
     case OP_maximum: case OP_minimum: return fmax(e[0], e[1]);
     case OP_exp:     return y->most * expm1(e[0]) * 2;
@@ -80,10 +103,13 @@ static double node_error(const Graph *g, const Node *nd, const double *e, const 
 
     for (int i = 0; i < nd->narg; i++)
         finite &= v[i].finite;
-    if (nd->op == OP_sum && is_float)
-        err = finite ? summed((double)v[0].n / (double)y->n, e[0], v[0].most, u, tiny, limit) : INFINITY;
-    else if (nd->op == OP_dot && is_float)
-        err = finite ? summed(dot_terms(g, nd), e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1],
+    bool   by_number = nd->op == OP_scatter;
+
+    if (op_info[nd->op].cls == CLASS_REDUCE && random_terms(g, nd) > 0 && is_float)
+        err = by_number && e[0] > 0 ? INFINITY
+              : finite ? summed(random_terms(g, nd), e[by_number], v[by_number].most, u, tiny, limit) : INFINITY;
+    else if (op_info[nd->op].cls == CLASS_FOLD && is_float)
+        err = finite ? summed(random_terms(g, nd), e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1],
                               v[0].most * v[1].most, u, tiny, limit) : INFINITY;
     else if (nd->op == OP_cast && is_float)
         err = e[0];
@@ -102,7 +128,7 @@ static double node_error(const Graph *g, const Node *nd, const double *e, const 
 static bool picks_a_zero(const Node *nd, const Span *y)
 {
     return y->zero && dt_is_float(nd->type.dtype)
-        && (nd->op == OP_max || nd->op == OP_min || nd->op == OP_maximum || nd->op == OP_minimum || nd->op == OP_relu);
+        && (nd->op == OP_max || nd->op == OP_first_max || nd->op == OP_min || nd->op == OP_maximum || nd->op == OP_minimum || nd->op == OP_relu);
 }
 
 void random_bounds(const Graph *g, const Tensor *value, bool rounded, RandomBound *bound)

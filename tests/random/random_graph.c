@@ -213,6 +213,38 @@ static Attr gen_attr(Gen *gen, Op op, const Type *a, const Type *b)
     return attr;
 }
 
+/* A tensor as [N, 1, 1, S...], and a few taps for it. */
+static void gen_conv_args(Gen *gen, Ref *arg)
+{
+    Type    t = graph_at(gen->g, arg[0])->type;
+    int     spatial = t.rank > 2 ? 2 : t.rank > 1 ? 1 : 0;
+    int64_t x[5] = { 1, 1, 1, 1, 1 }, w[5] = { 1, 1 + rng_below(&gen->r, 4), 1, 1, 1 };
+
+    for (int i = 0; i < t.rank; i++)
+        x[i < t.rank - spatial ? 0 : 3 + i - (t.rank - spatial)] *= t.dim[i];
+    for (int i = 0; i < spatial; i++)
+        w[3 + i] = 1 + rng_below(&gen->r, 3);
+    arg[0] = graph_reshape(gen->g, (Loc){ 0 }, arg[0], 3 + spatial, x);
+    arg[1] = any_leaf(gen, ty_make(t.dtype, 3 + spatial, w));
+}
+
+/* Arguments for what asks for more than equal axes, of the ones there are. */
+static void gen_fit(Gen *gen, Op op, Ref *arg)
+{
+    if (op == OP_conv && dt_is_float(graph_at(gen->g, arg[0])->type.dtype))
+        gen_conv_args(gen, arg);
+    if (op == OP_gather)
+        arg[1] = gen_arg(gen, WHOLE, NULL);
+    if (op == OP_scatter) {
+        arg[0] = gen_arg(gen, WHOLE, NULL);
+        Type rows = ty_with(graph_at(gen->g, arg[0])->type, gen_dtype(gen, FLOATS));
+
+        if (rows.rank < 3 && ty_count(&rows) < 256)
+            rows.dim[rows.rank++] = gen_size(gen);
+        arg[1] = any_leaf(gen, rows);
+    }
+}
+
 /* Multiplications of a contraction. */
 static double dot_work(const Attr *attr, const Type *a, const Type *b)
 {
@@ -246,6 +278,7 @@ static void gen_node(Gen *gen)
         return;
     }
     gen_args(gen, op, arg);
+    gen_fit(gen, op, arg);
     Type a = graph_at(gen->g, arg[0])->type, b = graph_at(gen->g, arg[op_info[op].narg > 1])->type;
     if (needs_axes(op_info[op].attr) && !a.rank)
         return;

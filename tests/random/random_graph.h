@@ -38,4 +38,7 @@ void random_bounds(const Graph *g, const Tensor *value, bool rounded, RandomBoun
  * m's graphs become what the passes make of them.  Returns NULL, or one sentence in mem. */
 const char *random_check(Module *m, RandomMode mode, Arena *mem);
 
+/* Terms that one result of a sum or a contraction adds up, at most; 0 for other nodes. */
+double random_terms(const Graph *g, const Node *nd);
+
 #endif

@@ -7,9 +7,12 @@ For each case it writes CASE.csv (step,loss of each batch before its update; las
 depend on the seed alone.  The run itself is in double precision, unless --float 32 asks how far PyTorch's own
 single precision drifts: the f32 weights are widened, pixels divided by 255 in double.
 """
-import argparse, gzip, json, math, os, struct
+import argparse, gzip, math, os, struct, sys
 import numpy as np
 import torch
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tools'))
+from plain import save
 
 BATCH = 64
 NETS = {
@@ -121,17 +124,6 @@ def weights(net, seed):
             w[name + '.weight'] = torch.rand(50, generator=g) + 0.5
             w[name + '.bias'] = torch.rand(50, generator=g) - 0.5
     return w
-
-
-def save(path, tensors):
-    head, blob = {}, b''
-    for name, t in tensors.items():
-        b = t.numpy().astype('<f4').tobytes()
-        head[name] = {'dtype': 'F32', 'shape': list(t.shape), 'data_offsets': [len(blob), len(blob) + len(b)]}
-        blob += b
-    text = json.dumps(head).encode()
-    text += b' ' * (-len(text) % 8)
-    open(path, 'wb').write(struct.pack('<Q', len(text)) + text + blob)
 
 
 def orders(epochs, rows, n, seed):

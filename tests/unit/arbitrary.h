@@ -144,6 +144,112 @@ static inline Attr arb_dot(Rng *r, Arena *mem, const Type *a, const Type *b)
     return attr_dot_make(mem, nb, ab, bb, nc, ac, bc);
 }
 
+/* ---- what looks at neighbours ---- */
+
+static inline Attr arb_slice(Rng *r, Arena *mem, const Type *a)
+{
+    int64_t v[3 * MAX_RANK];
+
+    for (int i = 0; i < a->rank; i++) {
+        int64_t step = 1 + rng_below(r, 2), count = 1 + rng_below(r, (int)a->dim[i]);
+
+        if ((count - 1) * step >= a->dim[i])
+            step = 1;
+        int64_t room = a->dim[i] - (count - 1) * step, start = rng_below(r, (int)room);
+        bool    back = rng_below(r, 2);
+
+        v[3 * i] = back ? start + (count - 1) * step : start;
+        v[3 * i + 1] = back ? -step : step;
+        v[3 * i + 2] = count;
+    }
+    return attr_make(mem, 3 * a->rank, v);
+}
+
+static inline Attr arb_pad(Rng *r, Arena *mem, const Type *a)
+{
+    int64_t v[2 * MAX_RANK + 1];
+    double  value = dt_is_float(a->dtype) && rng_below(r, 2) ? -3.5 : rng_below(r, 2);
+
+    for (int i = 0; i < 2 * a->rank; i++)
+        v[i] = rng_below(r, 3) ? rng_below(r, 3) : 0;
+    v[2 * a->rank] = attr_double(mem, value).v[0];
+    return attr_make(mem, 2 * a->rank + 1, v);
+}
+
+/* Windows of any size, stride and dilation; those of an overlap stand on an axis that ends where it likes. */
+static inline Attr arb_window(Rng *r, Arena *mem, const Type *a, bool overlap)
+{
+    int64_t axis[MAX_RANK], v[5 * MAX_RANK];
+    int     group = overlap ? 5 : 4, n = 0, windows = overlap ? 1 + rng_below(r, 2) : 0, kept = a->rank - windows;
+
+    for (int first = kept > windows ? rng_below(r, kept - windows + 1) : 0; n < windows && first + n < kept; n++)
+        axis[n] = first + n;
+    if (!overlap)
+        n = arb_subset(r, a->rank, axis);
+    for (int i = 0; i < n; i++) {
+        int64_t *g = v + group * i;
+
+        g[0] = axis[i];
+        g[1] = overlap ? a->dim[kept + i] : 1 + rng_below(r, 3);
+        g[2] = 1 + rng_below(r, 3);
+        g[3] = 1 + rng_below(r, 2);
+        if (overlap)
+            g[4] = (a->dim[axis[i]] - 1) * g[2] + span(g[1], g[3]) + rng_below(r, (int)g[2]);
+    }
+    return attr_make(mem, group * n, v);
+}
+
+static inline Attr arb_conv(Rng *r, Arena *mem, const Type *x)
+{
+    int64_t v[5 * MAX_RANK];
+    int     n = x->rank > 3 ? x->rank - 3 : 0;
+
+    for (int i = 0; i < n; i++) {
+        v[5 * i] = 1 + rng_below(r, 3);
+        v[5 * i + 1] = rng_below(r, 4) - 1;
+        v[5 * i + 2] = rng_below(r, 4) - 1;
+        v[5 * i + 3] = 1 + rng_below(r, 2);
+        v[5 * i + 4] = 1 + rng_below(r, 2);
+    }
+    return attr_make(mem, 5 * n, v);
+}
+
+/* Makes arbitrary types into arguments that go together, for operations that ask for more than equal axes. */
+static inline void arb_fit(Rng *r, Op op, Type *arg)
+{
+    Type numbers;
+
+    switch (op) {
+    case OP_conv:                                    /* [N, G, C, S...] and [G, O, C, K...] */
+        arg[0].dtype = dt_is_float(arg[0].dtype) ? arg[0].dtype : DT_f32;
+        arg[0].rank = arg[1].rank = 3 + rng_below(r, 3);
+        for (int i = 0; i < arg[0].rank; i++) {
+            arg[0].dim[i] = 1 + rng_below(r, i < 3 ? 3 : 6);
+            arg[1].dim[i] = 1 + rng_below(r, 3);
+        }
+        arg[1].dtype = arg[0].dtype;
+        arg[1].dim[0] = arg[0].dim[1];
+        arg[1].dim[2] = arg[0].dim[2];
+        break;
+    case OP_gather:
+        arg[1].dtype = DT_i32;
+        if (arg[0].rank > 1 && arg[1].rank > 0 && rng_below(r, 2))
+            arg[1].dim[0] = arg[0].dim[0];
+        break;
+    case OP_scatter:
+        numbers = ty_with(arg[0], DT_i32);
+        if (numbers.rank > 2)
+            numbers.rank = 2;
+        arg[1] = arg[0];
+        if (arg[1].dtype == DT_bool || arg[1].dtype == DT_u8)
+            arg[1].dtype = DT_f32;
+        arg[0] = numbers;
+        break;
+    default:
+        break;
+    }
+}
+
 static inline Attr arb_attr(Rng *r, Arena *mem, AttrKind kind, const Type *a, const Type *b)
 {
     int64_t v[MAX_RANK] = { 0 };
@@ -158,6 +264,12 @@ static inline Attr arb_attr(Rng *r, Arena *mem, AttrKind kind, const Type *a, co
     case ATTR_AXIS:   v[0] = a->rank ? rng_below(r, a->rank) : 0; return attr_make(mem, 1, v);
     case ATTR_DEPTH:  v[0] = 4; return attr_make(mem, 1, v);
     case ATTR_STREAM: v[0] = rng_below(r, 1000); return attr_make(mem, 1, v);
+    case ATTR_SLICE:   return arb_slice(r, mem, a);
+    case ATTR_PAD:     return arb_pad(r, mem, a);
+    case ATTR_WINDOW:  return arb_window(r, mem, a, false);
+    case ATTR_OVERLAP: return arb_window(r, mem, a, true);
+    case ATTR_CONV:    return arb_conv(r, mem, a);
+    case ATTR_ROWS:    v[0] = rng_below(r, a->rank + 1), v[1] = 4; return attr_make(mem, 2, v);
     case ATTR_NONE: case ATTR_SLOT: case ATTR_VALUE: case NATTR: break;
     }
     return (Attr){ 0, NULL };

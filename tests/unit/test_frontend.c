@@ -185,7 +185,7 @@ static void module_of_mlp(void **unused)
     assert_int_equal(slot_of(m, "label")->bound, 10);
     assert_int_equal(slot_of(m, "image")->bound, 0);
     assert_true(slot_of(m, "lr")->value == 0.5);
-    assert_string_equal(slot_of(m, "label")->file[1], "t10k-labels-idx1-ubyte");
+    assert_string_equal(slot_of(m, "label")->source[SPLIT_TEST].file, "t10k-labels-idx1-ubyte");
     assert_int_equal(m->ngraph, 5);
     for (int i = 0; i < 5; i++) {
         assert_non_null(module_graph(m, want[i].entry, want[i].batch));

@@ -65,9 +65,9 @@ static double sample(Rng *r, Domain d, int64_t i)
 static void fill(Case *c, Rng *r, int slot, Domain d, int64_t *next)
 {
     const Type *t = &c->m->slot[slot].type;
-    int64_t     n = ty_count(t), order[1024];
+    int64_t     n = ty_count(t), order[4096];
 
-    assert_true(n + *next < 1024);
+    assert_true(n + *next < 4096);
     for (int64_t i = 0; i < n; i++)
         order[i] = *next + i;
     rng_shuffle(r, (int)n, order);
@@ -108,8 +108,10 @@ static Ref make_node(Case *c, Rng *r, Graph *g)
     Ref         arg[GRAD_ARGS];
     Type        type[GRAD_ARGS];
 
-    for (int i = 0; i < c->narg; i++) {
+    for (int i = 0; i < c->narg; i++)
         type[i] = arg_type(r, c->op, i, &type[0]);
+    arb_fit(r, c->op, type);
+    for (int i = 0; i < c->narg; i++) {
         c->arg[i] = module_add_slot(c->m, arena_printf(&c->m->mem, "p%d", i), SLOT_param, type[i], (Loc){ 0 });
         arg[i] = graph_read(g, (Loc){ 0 }, c->arg[i]);
     }
@@ -246,12 +248,14 @@ static bool check_case(Rng *r, Op op, int order)
 
 static bool is_row_sampled(Op op)
 {
-    return op_info[op].narg > 0 && op_info[op].domain != DOM_INT && op_info[op].domain != DOM_BOOL
+    bool by_number = op == OP_gather || op == OP_scatter;
+
+    return op_info[op].narg > 0 && (op_info[op].domain != DOM_INT || by_number) && op_info[op].domain != DOM_BOOL
         && op_info[op].domain != DOM_none;
 }
 
-/* Comparisons and positions have no derivative, and stop_gradient is untrue on purpose.  floor has zeros
- * for its gradient, so it is compared as well. */
+/* Comparisons and positions have no derivative, and stop_gradient is untrue on purpose.  floor and round
+ * have zeros for their gradient, so they are compared as well. */
 static bool has_derivative(Op op)
 {
     return is_row_sampled(op) && op != OP_stop_gradient && op != OP_lt && op != OP_le && op != OP_argmax && op != OP_argmin;
@@ -288,11 +292,11 @@ static void test_rows_twice(void **state)
 /* ---- closure ---- */
 
 /* No gradient, and why:
- *   floor, stop_gradient   zero where it exists; zero by definition
+ *   floor, round, stop_gradient   zero where it exists; zero by definition
  *   results that are not floats have no derivative, nor have arguments that are not */
 static bool needs_gradient(const Graph *g, const Node *nd, int i)
 {
-    return nd->op != OP_floor && nd->op != OP_stop_gradient && dt_is_float(nd->type.dtype)
+    return nd->op != OP_floor && nd->op != OP_round && nd->op != OP_stop_gradient && dt_is_float(nd->type.dtype)
         && dt_is_float(graph_at(g, nd->arg[i])->type.dtype);
 }
 

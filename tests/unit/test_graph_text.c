@@ -44,7 +44,10 @@ static int add_slots(Module *m, int *slot)
         { "count", SLOT_optim, { DT_i32, 2, { 4, 6 } } },        { "label", SLOT_field, { DT_u8, 0, { 0 } } },
         { "mask", SLOT_state, { DT_bool, 2, { 4, 6 } } },        { "image", SLOT_field, { DT_f32, 2, { 4, 6 } } },
         { "other", SLOT_field, { DT_f32, 2, { 6, 5 } } },        { "lr", SLOT_scalar, { DT_f64, 0, { 0 } } },
+        { "planes", SLOT_state, { DT_f32, 4, { 2, 2, 3, 5 } } }, { "taps", SLOT_state, { DT_f32, 4, { 2, 4, 3, 2 } } },
+        { "table", SLOT_state, { DT_f32, 3, { 4, 6, 2 } } },
     };
+    static const char *columns[] = { "petal \"length\"", "width" };
     const int n = (int)(sizeof want / sizeof *want);
 
     for (int i = 0; i < n; i++) {
@@ -52,10 +55,12 @@ static int add_slots(Module *m, int *slot)
         m->slot[slot[i]].value = want[i].kind == SLOT_scalar ? 0.1 : 0;
     }
     m->slot[module_slot(m, "label")].bound = 10;
-    m->slot[module_slot(m, "label")].file[0] = "train \"labels\"\\.idx";
-    m->slot[module_slot(m, "image")].file[0] = "train-images";
-    m->slot[module_slot(m, "image")].file[1] = "test-images";
-    m->slot[module_slot(m, "other")].file[1] = "only-test";
+    m->slot[module_slot(m, "label")].source[0] = (FieldSource){ .format = SOURCE_IDX, .file = "train \"labels\"\\.idx" };
+    m->slot[module_slot(m, "image")].source[0] = (FieldSource){ .format = SOURCE_IDX, .file = "train-images" };
+    m->slot[module_slot(m, "image")].source[1] = (FieldSource){ .format = SOURCE_CSV, .file = "test.csv", .part = columns,
+        .npart = 2, .number = 1, .stride = 3, .from = 0.25, .to = 1 };
+    m->slot[module_slot(m, "other")].source[1] = (FieldSource){ .format = SOURCE_IDX, .file = "only-test" };
+    m->slot[module_slot(m, "other")].source[2] = (FieldSource){ .format = SOURCE_SHARE, .file = "", .to = 0.5 };
     module_add_slot(m, "loss", SLOT_metric, ty_scalar(DT_f32), nowhere);
     module_add_slot(m, "accuracy", SLOT_metric, ty_scalar(DT_f32), nowhere);
     module_add_slot(m, "fc1.weight.grad", SLOT_grad, m->slot[slot[0]].type, nowhere);
@@ -66,7 +71,7 @@ static int add_slots(Module *m, int *slot)
 static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
 {
     static const double value[] = { 0.5, 1, -0.0, 0.1, 1e-320, 1e300, -3e9, INFINITY, -INFINITY, NAN };
-    static const struct { AttrKind kind; int n; int64_t v[8]; } list[] = {
+    static const struct { AttrKind kind; int n; int64_t v[10]; } list[] = {
         { ATTR_NONE, 0, { 0 } },          { ATTR_AXES, 0, { 0 } },           { ATTR_AXES, 1, { 1 } },
         { ATTR_AXES, 2, { 0, 2 } },       { ATTR_EXPAND, 2, { 0, 64 } },     { ATTR_EXPAND, 4, { 1, 3, 2, 7 } },
         { ATTR_SHAPE, 1, { 24 } },        { ATTR_SHAPE, 3, { 2, 1, 12 } },   { ATTR_SHAPE, 0, { 0 } },
@@ -74,8 +79,20 @@ static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
         { ATTR_DOT, 4, { 0, 1, 1, 0 } },  { ATTR_DOT, 6, { 1, 1, 0, 0, 2, 1 } }, { ATTR_DOT, 2, { 0, 0 } },
         { ATTR_DOT, 4, { 1, 0, 0, 0 } },  { ATTR_STREAM, 1, { 77 } },        { ATTR_STREAM, 1, { UINT32_MAX } },
         { ATTR_AXIS, 1, { 0 } },          { ATTR_AXIS, 1, { 1 } },           { ATTR_DEPTH, 1, { 10 } },
+        { ATTR_SLICE, 6, { 3, -1, 4, 0, 2, 3 } },          { ATTR_SLICE, 6, { 1, 1, 1, 5, -2, 2 } },
+        { ATTR_WINDOW, 0, { 0 } },        { ATTR_WINDOW, 4, { 1, 3, 2, 1 } },  { ATTR_WINDOW, 8, { 0, 2, 1, 2, 1, 2, 1, 1 } },
+        { ATTR_OVERLAP, 0, { 0 } },       { ATTR_OVERLAP, 5, { 0, 6, 1, 1, 9 } },
+        { ATTR_CONV, 0, { 0 } },          { ATTR_CONV, 5, { 2, 1, -1, 1, 2 } }, { ATTR_CONV, 5, { 1, 1, 1, 1, 1 } },
+        { ATTR_ROWS, 2, { 0, 5 } },       { ATTR_ROWS, 2, { 1, 256 } },
     };
-    int n = 0;
+    const int64_t none = attr_double(mem, -INFINITY).v[0], half = attr_double(mem, 0.5).v[0], zero = 0;
+    int           n = 0;
+
+    if (kind == ATTR_PAD) {
+        out[n++] = attr_make(mem, 5, (int64_t[]){ 0, 0, 1, 2, none });
+        out[n++] = attr_make(mem, 5, (int64_t[]){ 3, 0, 0, 0, zero });
+        out[n++] = attr_make(mem, 1, &half);
+    }
 
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         if (list[i].kind == kind)
@@ -147,7 +164,7 @@ static Module *every_row(void)
     graph_write(g, (Loc){ 1, 2, 3, 4 }, module_slot(m, "loss"), loss);
     graph_write(g, nowhere, module_slot(m, "count"), pool[2]);
     graph_minimize(g, (Loc){ 0, 8, 9, 9 }, loss, 1, &slot[0], (int[]){ module_slot(m, "fc1.weight.grad") });
-    g->nkernel = 1 + g->nnode / 50;
+    g->nkernel = 1 + (g->nnode - 1) / 2 * 2 / 50;
     for (int id = 2; id < g->nnode; id += 2)
         g->node[id].kernel = 1 + id / 50;
     module_add_graph(m, g);
@@ -213,6 +230,18 @@ static void same_text(const char *a, const char *b)
         assert_string_equal(a, b);
 }
 
+static void same_source(const FieldSource *a, const FieldSource *b)
+{
+    assert_int_equal(a->format, b->format);
+    same_text(a->file, b->file);
+    assert_int_equal(a->npart, b->npart);
+    for (int i = 0; i < a->npart; i++)
+        assert_string_equal(a->part[i], b->part[i]);
+    assert_int_equal(a->stride, b->stride);
+    assert_int_equal(a->number, b->number);
+    assert_true(a->from == b->from && a->to == b->to);
+}
+
 static void same_head(const Module *a, const Module *b)
 {
     assert_string_equal(a->name, b->name);
@@ -229,8 +258,8 @@ static void same_head(const Module *a, const Module *b)
         assert_true(ty_equal(&s->type, &t->type));
         assert_int_equal(s->bound, t->bound);
         assert_true(s->value == t->value);
-        same_text(s->file[0], t->file[0]);
-        same_text(s->file[1], t->file[1]);
+        for (int k = 0; k < NSPLIT; k++)
+            same_source(&s->source[k], &t->source[k]);
         same_loc(s->loc, t->loc);
     }
 }

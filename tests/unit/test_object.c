@@ -247,8 +247,16 @@ static void same_fields(const NndField *a, const NndField *b, int n)
         SAME_TEXT(name);
         SAME(dtype), SAME(rank), SAME(bound);
         SAME_BYTES(dim);
-        for (int i = 0; i < NND_NSPLIT; i++)
-            SAME_TEXT(file[i]);
+        SAME(nlabel);
+        for (int i = 0; i < a->nlabel; i++)
+            SAME_TEXT(label[i]);
+        for (int i = 0; i < NND_NSPLIT; i++) {
+            SAME(source[i].format), SAME(source[i].npart), SAME(source[i].stride), SAME(source[i].number);
+            SAME_TEXT(source[i].file);
+            for (int j = 0; j < a->source[i].npart; j++)
+                SAME_TEXT(source[i].part[j]);
+            assert_true(a->source[i].from == b->source[i].from && a->source[i].to == b->source[i].to);
+        }
     }
 }
 

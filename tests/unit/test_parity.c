@@ -116,6 +116,9 @@ static Ref make_row(Module *m, Graph *g, Rng *r, Op op, RowCase *c)
         Dtype d = arb_dtype(r, op, i, type[i ? i - 1 : 0].dtype);
 
         type[i] = point && i ? ty_with(type[0], d) : arb_shape_type(r, d, point ? 0 : 1, 4, i ? &type[0] : NULL);
+    }
+    arb_fit(r, op, type);
+    for (int i = 0; i < c->narg; i++) {
         c->arg[i] = module_add_slot(m, arena_printf(&m->mem, "s%d", m->nslot), SLOT_param, type[i], (Loc){ 0 });
         arg[i] = graph_read(g, (Loc){ 0 }, c->arg[i]);
     }
@@ -142,20 +145,6 @@ static bool add_row(Module *m, Rng *r, Op op, RowCase *c, int number)
     return true;
 }
 
-/* How many terms a result sums. */
-static double terms(const Parity *p, int i, const RowCase *c)
-{
-    const Type *a = &p->m->slot[c->arg[0]].type, *b = &p->m->slot[c->arg[1]].type, *y = &p->m->slot[c->out].type;
-    Op          op = graph_at(p->m->graph[i], c->node)->op;
-
-    if (op == OP_sum)
-        return (double)ty_count(a) / (double)ty_count(y);
-    if (op != OP_dot)
-        return 0;
-    /* batch axes count once in all three */
-    return sqrt((double)ty_count(a) * (double)ty_count(b) / (double)ty_count(y));
-}
-
 static void check_row(Parity *p, int i, const RowCase *c, Op op, int lanes)
 {
     Arena   mem = { 0 };
@@ -163,7 +152,7 @@ static void check_row(Parity *p, int i, const RowCase *c, Op op, int lanes)
     Dtype   d = want.type.dtype;
     int64_t n = ty_count(&want.type);
     double *walked = arena_array(&mem, double, n);
-    double  tolerance = dt_is_float(d) ? 16 * terms(p, i, c) * (d == DT_f32 ? 0x1p-24 : 0x1p-53) : 0;
+    double  tolerance = dt_is_float(d) ? 16 * random_terms(p->said[i], graph_at(p->said[i], c->node)) * (d == DT_f32 ? 0x1p-24 : 0x1p-53) : 0;
     bool    math = op_info[op].props & PROP_MATH && dt_is_float(d);
     const char *type = ty_str(&mem, &p->m->slot[c->narg ? c->arg[0] : c->out].type), *why = parity_walk(p, i, &mem);
 

@@ -271,18 +271,21 @@ static void test_idx_damaged_gz(void **state)
 
 static const NndField digits[] = {
     { .name = "image", .dtype = NND_U8, .rank = 1, .dim = { 2 },
-      .file = { "train-images-idx3-ubyte", "t10k-images-idx3-ubyte" } },
-    { .name = "label", .dtype = NND_U8, .bound = 10, .file = { "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte" } },
+      .source = { { .format = NND_IDX, .file = "train-images-idx3-ubyte" },
+                  { .format = NND_IDX, .file = "t10k-images-idx3-ubyte" } } },
+    { .name = "label", .dtype = NND_U8, .bound = 10,
+      .source = { { .format = NND_IDX, .file = "train-labels-idx1-ubyte" },
+                  { .format = NND_IDX, .file = "t10k-labels-idx1-ubyte" } } },
 };
 
 static void write_data_set(const char *dir, bool dotted, bool packed)
 {
     for (int i = 0; i < 2; i++)
-        for (int split = 0; split < NND_NSPLIT; split++) {
+        for (int split = 0; split < 2; split++) {
             char name[64];
             uint32_t n = split ? 4 : 7;
 
-            snprintf(name, sizeof name, "%s%s", digits[i].file[split], packed ? ".gz" : "");
+            snprintf(name, sizeof name, "%s%s", digits[i].source[split].file, packed ? ".gz" : "");
             if (dotted)
                 *strstr(name, "-idx") = '.';
             write_idx(dir, name, i ? idx(8, 1, n, n) : idx(8, 2, n, 2 * n));
@@ -370,7 +373,7 @@ static void test_data_missing(void **state)
     NndError err = { 0 };
     NndData d;
 
-    odd[0].file[0] = odd[0].file[1] = "nothing-idx9-ubyte";
+    odd[0].source[0].file = odd[0].source[1].file = "nothing-idx9-ubyte";
     setenv("NND_DATA", env, 1);
     assert_int_equal(nnd_data_open(&d, odd, 2, NULL, "some/model", &err), NND_E_FILE);
     assert_non_null(strstr(err.text, "nothing-idx9-ubyte: not found (nor with .gz) in "));
@@ -380,7 +383,7 @@ static void test_data_missing(void **state)
     free(env);
 
     odd[0] = digits[0];
-    odd[1].file[NND_SPLIT_TEST] = NULL;
+    odd[1].source[NND_SPLIT_TEST].format = NND_ABSENT;
     write_data_set(dir, false, false);
     assert_int_equal(nnd_data_open(&d, odd, 2, dir, NULL, &err), NND_E_DATA);
     assert_non_null(strstr(err.text, "the test split has a file for field image, but none for label"));
@@ -392,7 +395,7 @@ static void test_data_never_mixed(void **state)
     char *env = new_folder(*state, "env"), *model = new_folder(*state, "model");
 
     write_data_set(model, false, false);
-    write_idx(env, digits[0].file[0], idx(8, 2, 7, 14));
+    write_idx(env, digits[0].source[0].file, idx(8, 2, 7, 14));
     setenv("NND_DATA", env, 1);
     data_refused(NULL, model, NND_E_FILE, "train-labels-idx1-ubyte: not found", env);
     free(env);
@@ -405,11 +408,11 @@ static void test_data_misfits(void **state)
     Bytes b = idx(8, 1, 7, 7);
 
     write_data_set(dir, false, false);
-    write_idx(dir, digits[1].file[0], idx(8, 1, 6, 6));
+    write_idx(dir, digits[1].source[0].file, idx(8, 1, 6, 6));
     data_refused(dir, NULL, NND_E_DATA, "train-labels-idx1-ubyte: wanted 7 rows, as field image has in the train split",
                  "found 6");
     b.b[8 + 5] = 10;
-    write_idx(dir, digits[1].file[0], b);
+    write_idx(dir, digits[1].source[0].file, b);
     data_refused(dir, NULL, NND_E_DATA, "wanted label in 0..9", "found 10 in row 5");
 }
 
@@ -432,9 +435,9 @@ static void test_eval_batch(void **state)
     }
 }
 
-static void check_wanted(int64_t batch, int64_t train, int64_t test, int n, const NndWant *want)
+static void check_wanted(int64_t batch, int64_t train, int64_t test, int64_t valid, int n, const NndWant *want)
 {
-    int64_t nrow[NND_NSPLIT] = { train, test };
+    int64_t nrow[NND_NSPLIT] = { train, test, valid };
     NndWant got[NND_MAX_WANT];
     NndError err;
     int m;
@@ -452,15 +455,18 @@ static void test_entries_wanted(void **state)
     int n;
 
     (void)state;
-    check_wanted(64, 60000, 10000, 4,
+    check_wanted(64, 60000, 10000, 0, 4,
                  (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 64 }, { NND_TRAIN, 32 }, { NND_EVAL, 1000 } });
-    check_wanted(50, 100, 1031, 4,
+    check_wanted(50, 100, 1031, 0, 4,
                  (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 50 }, { NND_EVAL, 1024 }, { NND_EVAL, 7 } });
-    check_wanted(10, 10, 0, 2, (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 10 } });
-    assert_int_equal(nnd_entries_wanted(64, (int64_t[]){ 10, 5 }, got, &n, &err), NND_E_ARG);
+    check_wanted(10, 10, 0, 0, 2, (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 10 } });
+    check_wanted(10, 10, 20, 20, 3, (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 10 }, { NND_EVAL, 20 } });
+    check_wanted(10, 10, 20, 1031, 5,
+                 (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 10 }, { NND_EVAL, 20 }, { NND_EVAL, 1024 }, { NND_EVAL, 7 } });
+    assert_int_equal(nnd_entries_wanted(64, (int64_t[NND_NSPLIT]){ 10, 5 }, got, &n, &err), NND_E_ARG);
     assert_string_equal(err.text, "batch: 64 is larger than the train split of 10 rows");
-    assert_int_equal(nnd_entries_wanted(0, (int64_t[]){ 10, 5 }, got, &n, &err), NND_E_ARG);
-    assert_int_equal(nnd_entries_wanted(1, (int64_t[]){ 0, 5 }, got, &n, &err), NND_E_ARG);
+    assert_int_equal(nnd_entries_wanted(0, (int64_t[NND_NSPLIT]){ 10, 5 }, got, &n, &err), NND_E_ARG);
+    assert_int_equal(nnd_entries_wanted(1, (int64_t[NND_NSPLIT]){ 0, 5 }, got, &n, &err), NND_E_ARG);
 }
 
 /* ---- the order of rows ---- */

@@ -1,0 +1,19 @@
+/* op_rules.h - type rules of ops.def that stand in ir/op_window.c, and what they share with those in ir/op.c. */
+#ifndef NND_IR_OP_RULES_H
+#define NND_IR_OP_RULES_H
+
+#include "ir/op.h"
+
+Type type_slice(Infer *in);
+Type type_pad(Infer *in);
+Type type_window(Infer *in);
+Type type_overlap(Infer *in);
+Type type_cumsum(Infer *in);
+Type type_conv(Infer *in);
+Type type_gather(Infer *in);
+Type type_scatter(Infer *in);
+
+char *infer_str(Infer *in, int i);                      /* the i-th argument's type, for messages */
+bool  is_numeric(Dtype d);                              /* arithmetic takes it */
+
+#endif

@@ -1,0 +1,153 @@
+/* frame.c - padding and strides become movement that loops can follow.
+ *
+ * Behind this pass
+ *   a conv pads and dilates nothing itself: its first argument has the zeros already.  A loop over it needs no
+ *     conditions then; fuse stores such an argument once, and nothing else that a window looks at;
+ *   windows of an overlap stand at every place, a step apart: an element is then in window h - k * dilation at k, which is
+ *     affine.  Windows that don't overlap need no sum: they are put side by side;
+ *   what a cumsum or scatter gives is not written to a slot itself, since such a kernel reads what it has stored.
+ */
+#include <assert.h>
+
+#include "passes/lower.h"
+#include "passes/move.h"
+#include "passes/pass.h"
+
+/* ---- conv ---- */
+
+static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg)
+{
+    Type    x = graph_at(g, arg[0])->type, w = graph_at(g, arg[1])->type;
+    int64_t before[MAX_RANK] = { 0 }, behind[MAX_RANK] = { 0 }, v[5 * MAX_RANK];
+    Ref     a[2] = { arg[0], arg[1] };
+
+    for (int i = 0; i < x.rank - 3; i++) {
+        ConvAxis c = attr_conv(&nd->attr, i);
+        int64_t  have = span(x.dim[3 + i], c.dilate_x);
+        int64_t  need = (nd->type.dim[3 + i] - 1) * c.stride + span(w.dim[3 + i], c.dilate_w);
+        int64_t  one[5] = { c.stride, 0, 0, 1, c.dilate_w };
+
+        a[0] = move_dilate(g, nd->loc, a[0], 3 + i, c.dilate_x);
+        before[3 + i] = c.before;
+        behind[3 + i] = need - c.before - have;
+        /* what the last window doesn't reach may stay */
+        if (behind[3 + i] < 0 && c.behind >= 0)
+            behind[3 + i] = 0;
+        for (int j = 0; j < 5; j++)
+            v[5 * i + j] = one[j];
+    }
+    a[0] = move_frame(g, nd->loc, a[0], before, behind);
+    return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
+}
+
+/* ---- overlap ---- */
+
+typedef struct Windows { int64_t axis, size, stride, dilation, dim; } Windows;
+
+static Windows windows(const Node *nd, int i)
+{
+    const int64_t *v = nd->attr.v + 5 * i;
+
+    return (Windows){ v[0], v[1], v[2], v[3], v[4] };
+}
+
+static bool is_apart(const Windows *w) { return w->size <= w->stride && (w->dilation == 1 || w->size == 1); }
+
+/* Windows that don't overlap, put side by side: [.., P, .., K] becomes [.., P * stride, ..]. */
+static Ref side_by_side(Graph *g, const Node *nd, Ref a)
+{
+    Type    t = nd->type;
+    int     n = nd->attr.n / 5, last = 0;
+    int64_t behind[MAX_RANK] = { 0 }, none[MAX_RANK] = { 0 }, perm[MAX_RANK], at[MAX_RANK];
+    bool    joined[MAX_RANK] = { false };
+
+    for (int d = 0; d < t.rank; d++)
+        at[d] = -1, t.dim[d] = graph_at(g, a)->type.dim[d];
+    for (int i = 0; i < n; i++) {
+        Windows w = windows(nd, i);
+
+        if (!is_apart(&w))
+            continue;
+        behind[nd->type.rank + i] = w.stride - w.size;
+        joined[i] = true;
+        at[w.axis] = nd->type.rank + i;
+        t.dim[w.axis] *= w.stride;
+    }
+    a = move_frame(g, nd->loc, a, none, behind);
+    for (int d = 0; d < nd->type.rank; d++) {
+        perm[last++] = d;
+        if (at[d] >= 0)
+            perm[last++] = at[d];
+    }
+    for (int i = 0; i < n; i++) {
+        if (joined[i])
+            continue;
+        perm[last++] = nd->type.rank + i;
+        t.dim[t.rank++] = windows(nd, i).size;
+    }
+    return graph_reshape(g, nd->loc, graph_transpose(g, nd->loc, a, perm), t.rank, t.dim);
+}
+
+/* The others: windows that overlap are put a step apart, with zeros between, and added up. */
+static Ref add_up(Graph *g, const Node *nd, Ref a)
+{
+    int64_t v[5 * MAX_RANK];
+    int     n = 0;
+
+    for (int i = 0; i < nd->attr.n / 5; i++) {
+        Windows w = windows(nd, i);
+
+        if (is_apart(&w))
+            continue;
+        a = move_dilate(g, nd->loc, a, (int)w.axis, w.stride);
+        v[5 * n] = w.axis;
+        v[5 * n + 1] = w.size;
+        v[5 * n + 2] = 1;
+        v[5 * n + 3] = w.dilation;
+        v[5 * n++ + 4] = graph_at(g, a)->type.dim[w.axis] + span(w.size, w.dilation) - 1;
+    }
+    return n ? graph_make(g, OP_overlap, nd->loc, 1, &a, (Attr){ 5 * n, v }, NULL, NULL) : a;
+}
+
+static Ref frame_overlap(Graph *g, const Node *nd, Ref a)
+{
+    int64_t none[MAX_RANK] = { 0 }, behind[MAX_RANK];
+
+    a = add_up(g, nd, side_by_side(g, nd, a));
+    for (int d = 0; d < nd->type.rank; d++)
+        behind[d] = nd->type.dim[d] - graph_at(g, a)->type.dim[d];
+    return move_frame(g, nd->loc, a, none, behind);
+}
+
+/* ---- graphs ---- */
+
+static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
+{
+    (void)ctx;
+    if (nd->op == OP_conv)
+        return frame_conv(to, nd, arg);
+    if (nd->op == OP_overlap)
+        return frame_overlap(to, nd, arg[0]);
+    return graph_clone_node(to, nd, arg);
+}
+
+/* A cast to the dtype that it has: the value at a place of its own. */
+static void copy_written(Graph *g)
+{
+    for (int i = 0; i < g->nwrite; i++) {
+        Ref    *value = &g->write[i].value;
+        int64_t dtype = graph_at(g, *value)->type.dtype;
+
+        if (lower_is_rows(graph_at(g, *value)->op))
+            *value = graph_make(g, OP_cast, g->write[i].loc, 1, value, (Attr){ 1, &dtype }, NULL, NULL);
+    }
+}
+
+void frame(Module *m, const PassOptions *o)
+{
+    (void)o;
+    for (int i = 0; i < m->ngraph; i++) {
+        m->graph[i] = graph_copy(m->graph[i], frame_node, NULL);
+        copy_written(m->graph[i]);
+    }
+}
