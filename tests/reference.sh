@@ -15,6 +15,11 @@ model()
     case $1 in
     slp | mlp) net=$1; sed 's/^    expect.*//' "models/$1.nnd" >"$w/$1.nnd"; return ;;
     relu | normed | attention | embedded | turns) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    pinn)
+        net=pinn
+        sed 's/train: rows(.*/train: rows(60000)/; s/test:  rows(.*/test: rows(10000)/; s/random(row)) .*)/0.5) \/ 60000)/; s/^    expect.*//
+            s/optimizer: .*/optimizer: adam(lr: 1e-3)/; s/batch: .*/batch: 64/' models/pinn.nnd >"$w/pinn.nnd"
+        return ;;
     shared)
         net=normed
         sed 's/^    minimize.*/    q = normed(u8(f32(image) \/ 2))\n    minimize cross_entropy(p + q, label)/' $ref/normed.nnd >"$w/shared.nnd"
@@ -111,7 +116,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns exponential multi_step; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done

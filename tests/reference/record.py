@@ -22,6 +22,7 @@ NETS = {
     'attention': [('fc1', 28, 32), ('fc2', 32, 10)],    # over the rows of an image, with attn and a layer norm ln between
     'embedded': [('fc1', 112, 10)],                     # behind an embedding emb of brightness, averaged over rows
     'turns': [('g.fc1', 28, 32), ('g.fc2', 32, 784), ('d.fc1', 784, 32), ('d.fc2', 32, 1)],
+    'pinn': [('fc1', 1, 32), ('fc2', 32, 32), ('fc3', 32, 1)],
     'normed': [('fc1', 784, 50), ('fc2', 50, 10)],      # with a batch norm bn, ReLU and a layer norm ln between
 }
 
@@ -76,6 +77,7 @@ CASES = {
     'lion': ('mlp', 'ce', lion(lr=1e-3, weight_decay=0.1), None, None),
     'ignored': ('mlp', 'ignore', sgd(lr=0.1), None, None),
     'turns': ('turns', None, None, None, None),         # a generator and a discriminator
+    'pinn': ('pinn', None, None, None, None),           # a loss of derivatives by the input
     'exponential': ('mlp', 'ce', sgd(lr=0.5), None, None),
     'multi_step': ('mlp', 'ce', sgd(lr=0.5), None, None),
     'one_cycle': ('mlp', 'ce', sgd(lr=1.0), None, None),
@@ -243,6 +245,38 @@ def turns(images, test, rows, steps, dtype, seed):
     return losses, sum(parts) / len(parts)
 
 
+def pinn(images, test, rows, steps, dtype, seed):
+    """models/pinn.nnd: rows are moments, and so many as the images."""
+    p = {k: v.to(dtype).requires_grad_() for k, v in weights('pinn', seed).items()}
+    opt = torch.optim.Adam(p.values(), lr=1e-3)
+
+    def moving(r):
+        t = torch.from_numpy(2 * (r + 0.5) / len(images)).to(dtype).reshape(-1, 1).requires_grad_()
+        h = torch.tanh(t @ p['fc1.weight'].T + p['fc1.bias'])
+        u = torch.tanh(h @ p['fc2.weight'].T + p['fc2.bias']) @ p['fc3.weight'].T + p['fc3.bias']
+        speed, = torch.autograd.grad(u.sum(), t, create_graph=True)
+        return t, u, speed
+
+    def judged(r):
+        t, u, speed = moving(r)
+        force = torch.autograd.grad(speed.sum(), t, create_graph=True)[0] + 2 * speed + 25 * u
+        _, u0, speed0 = moving(np.array([-0.5]))
+        return (force ** 2).mean() + 100 * ((u0 - 1) ** 2 + speed0 ** 2).mean()
+
+    losses = []
+    for r in rows[:steps]:
+        l = judged(r)
+        opt.zero_grad()
+        l.backward()
+        opt.step()
+        losses.append(l.item())
+    parts = [judged(np.arange(i, i + 1000)).item() for i in range(0, len(test[0]), 1000)]
+    return losses, sum(parts) / len(parts)
+
+
+OWN = {'turns': turns, 'pinn': pinn}
+
+
 def main():
     a = argparse.ArgumentParser()
     a.add_argument('--data', required=True)
@@ -266,7 +300,7 @@ def main():
         net = CASES[case][0]
         save(os.path.join(a.out, net + '.safetensors'), weights(net, a.seed))
         dtype = torch.float64 if a.float == 64 else torch.float32
-        losses, evaluated = (turns(images, test, rows, a.steps, dtype, a.seed) if case == 'turns' else
+        losses, evaluated = (OWN[case](images, test, rows, a.steps, dtype, a.seed) if case in OWN else
                              run(case, images, labels, test, rows, a.steps, dtype, a.seed))
         with open(os.path.join(a.out, case + '.csv'), 'w') as f:
             f.write('step,loss\n')
