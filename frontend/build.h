@@ -152,6 +152,7 @@ void  find_labels(const Expr *e);                                     /* turns a
 const char *const *builtin_names(int *n);
 Value build_grad(Build *b, const Expr *e, Op op);                      /* build_grad.c */
 Value build_variable(Build *b, const Expr *e, Op op);
+bool *build_flow(Build *b, Ref y);                                    /* the nodes that a derivative of y flows back to, by number */
 Value build_call(Build *b, const Expr *e);
 /* again: an instance that is used once more, with the parameters of the first use */
 Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix, bool again);

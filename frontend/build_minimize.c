@@ -62,17 +62,16 @@ bool build_check_names(Build *b, const Expr *names)
 /* The parameters that the loss depends on, under the names in over unless that is NULL, but for the frozen ones. */
 static Trained reached_params(Build *b, const Decl *train, Ref loss, const Expr *over)
 {
-    bool *want = arena_array(&b->md->mem, bool, b->g->nnode);
+    const bool *reached = build_flow(b, loss);
     Trained t = { .param = arena_array(&b->md->mem, int, b->m->nslot + 1),
                   .grad = arena_array(&b->md->mem, int, b->m->nslot + 1) };
     int nslot = b->m->nslot;
 
-    graph_reach(b->g, loss, want);
     for (int slot = 0; slot < nslot; slot++) {
         bool used = false;
 
         for (int id = 1; id < b->g->nnode && b->m->slot[slot].kind == SLOT_param; id++)
-            used |= want[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
+            used |= reached[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
         t.reached |= used;
         if (used && (!over || is_under(b->m->slot[slot].name, over)) && !is_frozen(train, b->m->slot[slot].name))
             t.param[t.n++] = slot;
