@@ -72,7 +72,7 @@ extern const char *const split_name[NSPLIT];
 
 typedef enum SourceFormat {                 /* in the order of NndFormat */
     SOURCE_NONE, SOURCE_IDX, SOURCE_NPY, SOURCE_NPZ, SOURCE_CSV, SOURCE_BYTES, SOURCE_CHARACTERS, SOURCE_IMAGES,
-    SOURCE_SHARE, NSOURCE
+    SOURCE_ROWS, SOURCE_SHARE, NSOURCE
 } SourceFormat;
 extern const char *const source_name[NSOURCE];
 
