@@ -114,7 +114,7 @@ Value value_size(const Build *b, int64_t n)
 {
     Value v = value_int(n);
 
-    v.of_batch = b->m->dim_probe && n % b->m->dim_probe == 0;
+    v.of_batch = n && b->m->dim_probe && n % b->m->dim_probe == 0;
     return v;
 }
 
