@@ -48,6 +48,8 @@ conv('conv2d', 'all_at_once', 4, 4, 3, 9, 8, n=1, stride=2, padding=2, dilation=
 conv('conv2d', 'one_channel', 1, 1, 3, 5, 5, n=1)
 conv('conv2d', 'size_one', 1, 1, 1, 1, 1, n=1)
 
+conv('conv2d', 'pairs', 2, 3, [3, 2], 6, 7, stride=[2, 1], padding=[1, 2], dilation=[1, 2])
+
 conv('conv_transpose2d', 'plain', 3, 4, 3, 4, 3)
 conv('conv_transpose2d', 'one_wide', 3, 2, 1, 3, 4)
 conv('conv_transpose2d', 'stride', 2, 3, 3, 3, 4, stride=2)
@@ -62,6 +64,8 @@ conv('conv_transpose2d', 'dilation', 2, 3, 3, 3, 4, dilation=2)
 conv('conv_transpose2d', 'no_bias', 2, 3, 2, 3, 3, bias=False)
 conv('conv_transpose2d', 'all_at_once', 4, 4, 3, 3, 2, n=1, stride=3, padding=1, output_padding=2, groups=2, bias=False, dilation=2)
 conv('conv_transpose2d', 'size_one', 1, 1, 1, 1, 1, n=1)
+
+conv('conv_transpose2d', 'pairs', 2, 3, [3, 2], 3, 2, stride=[2, 3], padding=[1, 0], output_padding=[1, 2], dilation=[1, 2])
 
 # ---- pools ----
 
@@ -83,6 +87,9 @@ for kind in 'max_pool2d', 'avg_pool2d':
     pool(kind, 'one_wide_stride', 1, drawn(2, 2, 5, 4), stride=2)
     pool(kind, 'size_one', 1, drawn(1, 1, 1, 1))
 
+    pool(kind, 'pairs', [3, 2], drawn(2, 2, 6, 5), stride=[2, 1], padding=[0, 1])
+pool('max_pool2d', 'dilation', 2, drawn(2, 2, 6, 5), stride=1, dilation=[3, 2])
+
 # of equal ones the first has the gradient
 TIES = [[[[1, 1, 0, -1.0], [1, 1, -1, 0], [0, 2, 2, 2], [2, 0, 2, 2]]]]
 pool('max_pool2d', 'ties', 2, given(TIES))
@@ -94,6 +101,10 @@ pool('max_pool2d', 'below_zero_padding', 2, given([[[[-5, -3.0], [-2, -7]]]]), p
 for name, size, places in (('plain', 2, (4, 6)), ('to_one', 1, (5, 4)), ('to_itself', 3, (3, 3)), ('uneven', 3, (5, 7)), ('uneven_more', 4, (6, 5)),
                            ('more_than_there_are', 5, (3, 4)), ('from_one', 2, (1, 1)), ('size_one', 1, (1, 1))):
     point(f'adaptive_avg_pool2d/{name}', f'adaptive_avg_pool2d(x, {size})', lambda x, size=size: F.adaptive_avg_pool2d(x, size), x=drawn(2, 3, *places))
+
+point('adaptive_avg_pool2d/pair', 'adaptive_avg_pool2d(x, [2, 3])', lambda x: F.adaptive_avg_pool2d(x, (2, 3)), x=drawn(2, 2, 4, 5))
+point('adaptive_avg_pool2d/infinite', 'adaptive_avg_pool2d(x, 2)', lambda x: F.adaptive_avg_pool2d(x, 2),
+      x=given([[[[1, 2, 3.0], [4, INF, 6], [7, 8, 9]]], [[[1, 2, 3.0], [4, 5, 6], [7, 8, -INF]]]]))
 
 # ---- recurrent layers, of the batch first ----
 
