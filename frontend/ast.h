@@ -25,6 +25,7 @@ typedef enum AstKind {
     AST_FOR,        /* for name in value..limit { body } */
     AST_IF,         /* if value { body } else { other } */
     AST_MINIMIZE,   /* minimize value [over name, name [with optimizer]]: the names in limit, a list, or NULL */
+    AST_THEN,       /* then: between losses, alone on its line */
     AST_FREEZE,     /* freeze name, name: a list */
     AST_SHOW,       /* show value; outside of blocks only */
     AST_METRIC,     /* metric name = value */

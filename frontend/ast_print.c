@@ -139,6 +139,7 @@ static void print_statement(FILE *f, const Ast *a, int indent)
     case AST_METRIC:   fprintf(f, "metric %s = ", a->name); break;
     case AST_RETURN:   fputs("return ", f); break;
     case AST_MINIMIZE: fputs("minimize ", f); break;
+    case AST_THEN:     fputs("then", f); break;
     case AST_SHOW:     fputs("show ", f); break;
     case AST_FREEZE:
         fputs("freeze ", f);
@@ -168,7 +169,7 @@ static void print_statement(FILE *f, const Ast *a, int indent)
         }
         break;
     }
-    if (a->kind != AST_FOR && a->kind != AST_IF && a->kind != AST_SETTING && a->kind != AST_FREEZE)
+    if (a->kind != AST_FOR && a->kind != AST_IF && a->kind != AST_SETTING && a->kind != AST_FREEZE && a->kind != AST_THEN)
         print_expr(f, a->value, 0);
     if (a->kind == AST_MINIMIZE && a->limit) {
         fputs(" over ", f);

@@ -69,7 +69,7 @@ struct Model {
 typedef struct Trained { int n; int *param, *grad; bool reached; } Trained;
 
 /* One loss of the step: what it trains, and the optimizer behind `with`, or NULL for the train block's. */
-typedef struct Learning { Trained trained; const Expr *with; const char *label; Loc loc; } Learning;
+typedef struct Learning { Trained trained; Ref loss; const Expr *with; const char *label; Loc loc; } Learning;
 
 /* An optimizer's call, its settings by parameter; on: the names of its parameters, or NULL for all; label: of the loss it
  * stands behind, which is in the names of its inputs. */
@@ -96,6 +96,8 @@ typedef struct Build {
     int     nnoise;           /* calls of random(x) in this graph */
     int     nvariable;        /* calls of variable(e) in this graph */
     Learning *learn; int nlearn, clearn;      /* of this graph, in the order of the text */
+    int     nmoved;           /* of them those before the last `then`: what they train has its new values */
+    Loc     then;
     const Each *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
     bool    failed;
@@ -133,6 +135,8 @@ bool  is_compare(const char *op);
 bool  known_point(Build *b, const Expr *e, Op op, const Value *a, Value *out);         /* false: only the graph knows it */
 Value build_number_op(Build *b, const Expr *e, const char *op, const Value *a, const Value *c);
 
+Ref   build_slot_now(Build *b, Loc loc, int slot);                     /* build_body.c: a param's or state's value at this place */
+
 /* expressions (build_expr.c), builtins (build_builtin.c), calls (build_call.c), bodies (build_body.c) */
 Value build_value(Build *b, const Expr *e);
 bool  build_int(Build *b, const Expr *e, const char *what, int64_t *out);   /* a whole number known now, not of the batch */
@@ -149,6 +153,7 @@ void  find_labels(const Expr *e);                                     /* turns a
 const char *builtin_name(int i);                                     /* of the i-th builtin, NULL behind the last */
 Value build_grad(Build *b, const Expr *e, Op op);                      /* build_grad.c */
 Value build_variable(Build *b, const Expr *e, Op op);
+bool *build_flow(Build *b, Ref y);                                    /* the nodes that a derivative of y flows back to, by number */
 Value build_call(Build *b, const Expr *e);
 /* again: an instance that is used once more, with the parameters of the first use */
 Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix, bool again);
@@ -186,11 +191,13 @@ bool  build_figure(Build *b, Loc loc, const char *name, const Value *v);
 
 /* losses (build_minimize.c) */
 bool  build_minimize(Build *b, const Decl *train, const Ast *a);
+bool  build_is_moved(const Build *b, int slot);                       /* it is trained by a loss before `then` */
 bool  build_check_names(Build *b, const Expr *names);                 /* each stands for parameters that the step has met */
 bool  check_frozen(Build *b, const Decl *train);                      /* the names behind `freeze` are there */
 
 /* the update graph (build_update.c) */
 bool  build_update(Build *b, const Decl *train);
+bool  build_then(Build *b, const Decl *train, const Ast *a);          /* the update of what is trained before it, in the step itself */
 Value build_sum_each(Build *b, const Expr *e);
 const Decl *gradient_function(const Model *md, const char *name);     /* that this setting names; NULL: none */
 

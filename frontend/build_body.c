@@ -68,12 +68,18 @@ static bool has_initial(const Build *b, int slot)
     return false;
 }
 
-/* Where a layer is used again its slots are what the use before has made of them. */
-static Ref slot_now(Build *b, Loc loc, int slot)
+/* Where a layer is used again its slots are what the use before has made of them.  What a loss before `then` has
+ * trained is its new value everywhere, a value as if it came from outside. */
+Ref build_slot_now(Build *b, Loc loc, int slot)
 {
-    for (int i = 0; i < b->g->nwrite && b->scope->shared; i++)
+    bool moved = build_is_moved(b, slot);
+
+    for (int i = 0; i < b->g->nwrite && (moved || b->scope->shared); i++) {
+        Ref now = b->g->write[i].value;
+
         if (b->g->write[i].slot == slot)
-            return b->g->write[i].value;
+            return moved ? graph_op1(b->g, OP_stop_gradient, loc, now) : now;
+    }
     return graph_read(b->g, loc, slot);
 }
 
@@ -125,7 +131,7 @@ static bool add_slot(Build *b, const Ast *a)
         slot = module_add_slot(b->m, name, kind, t, a->loc);
     bool ok = !b->init || has_initial(b, slot) || initial_value(b, a, slot);
 
-    scope_set(b, a->name, value_node(b, slot_now(b, a->loc, slot), a->loc))->slot = slot;
+    scope_set(b, a->name, value_node(b, build_slot_now(b, a->loc, slot), a->loc))->slot = slot;
     return ok;
 }
 
@@ -281,6 +287,7 @@ static bool build_statement(Build *b, const Ast *a)
     case AST_FOR:      return build_for(b, a);
     case AST_IF:       return build_if(b, a);
     case AST_MINIMIZE: return misplaced(b, a, "`minimize`");
+    case AST_THEN:     return misplaced(b, a, "`then`");
     case AST_METRIC:   return misplaced(b, a, "`metric`");
     case AST_SETTING:  return misplaced(b, a, "a setting");
     case AST_FREEZE:   return misplaced(b, a, "`freeze`");

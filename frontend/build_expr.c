@@ -323,8 +323,8 @@ static Value usable(Build *b, const Expr *e, const Value *v)
     return build_error(b, e->loc, "`%s` is computed elsewhere in the step: write its expression here", e->name);
 }
 
-/* tok.weight is the parameter or state of a labelled call before; its value at the start of the step, or what has
- * been written to it is not asked for here. */
+/* tok.weight is the parameter or state of a labelled call before; its value at the start of the step, or behind
+ * the `then` that moves it; what else has been written to it is not asked for here. */
 static bool declared_value(Build *b, const Expr *e, Value *v)
 {
     const char *name = arena_printf(&b->md->mem, "%s%s", b->scope->prefix, e->name);
@@ -334,7 +334,8 @@ static bool declared_value(Build *b, const Expr *e, Value *v)
         return false;
     for (int i = 0; i < b->ndeclared; i++)
         if (!strcmp(b->declared[i], name)) {
-            *v = value_node(b, graph_read(b->g, e->loc, slot), e->loc);
+            *v = value_node(b, build_is_moved(b, slot) ? build_slot_now(b, e->loc, slot)
+                                                       : graph_read(b->g, e->loc, slot), e->loc);
             return true;
         }
     return false;

@@ -7,20 +7,19 @@
 
 #include <string.h>
 
-/* Does anything flow from y back to x?  A row with the gradient "-" passes nothing on. */
-static bool depends_on(const Build *b, Ref y, Ref x)
+bool *build_flow(Build *b, Ref y)
 {
-    bool *leads = arena_array(&b->md->mem, bool, b->g->nnode);
+    bool *reached = arena_array(&b->md->mem, bool, b->g->nnode);
 
-    leads[x.id] = true;
-    for (int id = x.id + 1; id <= y.id; id++) {
+    reached[y.id] = true;
+    for (int id = y.id; id > 0; id--) {
         const Node *nd = &b->g->node[id];
-        bool passes = dt_is_float(nd->type.dtype) && strcmp(op_info[nd->op].gradient, "-");
+        bool passes = reached[id] && dt_is_float(nd->type.dtype) && strcmp(op_info[nd->op].gradient, "-");
 
         for (int i = 0; i < nd->narg && passes; i++)
-            leads[id] |= leads[nd->arg[i].id];
+            reached[nd->arg[i].id] = true;
     }
-    return leads[y.id];
+    return reached;
 }
 
 static bool no_names(Build *b, const Expr *e, int nwant, const char *wants)
@@ -54,7 +53,7 @@ Value build_grad(Build *b, const Expr *e, Op op)
     x = build_value(b, e->arg[1]);
     if (!float_tensor(b, e, e->arg[0], &y, "differentiates") || !float_tensor(b, e, e->arg[1], &x, "differentiates by"))
         return (Value){ 0 };
-    if (!depends_on(b, y.ref, x.ref))
+    if (!build_flow(b, y.ref)[x.ref.id])
         build_warning(b, e->loc, "this does not depend on what it is differentiated by: zero");
     r = value_node(b, build_make(b, op, e->name_loc, 2, (Ref[]){ y.ref, x.ref }, 0, NULL, NULL), e->loc);
     r.kept = x.kept;

@@ -20,6 +20,15 @@ static bool is_frozen(const Decl *t, const char *slot)
     return false;
 }
 
+bool build_is_moved(const Build *b, int slot)
+{
+    for (int i = 0; i < b->nmoved; i++)
+        for (int k = 0; k < b->learn[i].trained.n && b->g->entry == ENTRY_TRAIN; k++)
+            if (b->learn[i].trained.param[k] == slot)
+                return true;
+    return false;
+}
+
 /* Each of the names stands for parameters that the step has met. */
 bool build_check_names(Build *b, const Expr *names)
 {
@@ -53,17 +62,16 @@ bool build_check_names(Build *b, const Expr *names)
 /* The parameters that the loss depends on, under the names in over unless that is NULL, but for the frozen ones. */
 static Trained reached_params(Build *b, const Decl *train, Ref loss, const Expr *over)
 {
-    bool *want = arena_array(&b->md->mem, bool, b->g->nnode);
+    const bool *reached = build_flow(b, loss);
     Trained t = { .param = arena_array(&b->md->mem, int, b->m->nslot + 1),
                   .grad = arena_array(&b->md->mem, int, b->m->nslot + 1) };
     int nslot = b->m->nslot;
 
-    graph_reach(b->g, loss, want);
     for (int slot = 0; slot < nslot; slot++) {
         bool used = false;
 
         for (int id = 1; id < b->g->nnode && b->m->slot[slot].kind == SLOT_param; id++)
-            used |= want[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
+            used |= reached[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
         t.reached |= used;
         if (used && (!over || is_under(b->m->slot[slot].name, over)) && !is_frozen(train, b->m->slot[slot].name))
             t.param[t.n++] = slot;
@@ -151,7 +159,7 @@ bool build_minimize(Build *b, const Decl *t, const Ast *a)
         tr.grad[i] = grad_slot(b, tr.param[i], a->loc);
     graph_minimize(b->g, a->loc, v.ref, tr.n, tr.param, tr.grad);
     arena_push(&b->md->mem, b->learn, b->nlearn, b->clearn);
-    b->learn[b->nlearn++] = (Learning){ .trained = tr, .with = a->with, .loc = a->loc,
+    b->learn[b->nlearn++] = (Learning){ .trained = tr, .loss = v.ref, .with = a->with, .loc = a->loc,
                                         .label = a->limit ? a->limit->arg[0]->name : NULL };
     return true;
 }

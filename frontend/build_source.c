@@ -1,4 +1,5 @@
-/* build_source.c - where the rows of a split come from: idx, npy, npz, csv, bytes, characters, images, or a share. */
+/* build_source.c - where the rows of a split come from: idx, npy, npz, csv, bytes, characters, images, a number of
+ * rows, or a share. */
 #include "frontend/build.h"
 
 #include <string.h>
@@ -239,6 +240,36 @@ static bool read_images(SourceCall *c)
     return true;
 }
 
+/* ---- no file ---- */
+
+/* rows(1000): the field is the row's number. */
+static bool read_rows(SourceCall *c)
+{
+    int64_t n, most;
+
+    if (c->nplain != 1) {
+        build_error(c->b, c->e->loc, "rows wants how many there are: rows(1000)");
+        return false;
+    }
+    if (!build_int(c->b, c->e->arg[0], "a number of rows", &n))
+        return false;
+    if (!c->slot)
+        return true;
+    if (c->d->nparam != 1 || c->slot->type.rank || !is_whole(c->slot)) {
+        build_error(c->b, c->e->loc, "rows wants one field of one whole number, such as i32");
+        note_fields(c);
+        return false;
+    }
+    most = c->slot->type.dtype == DT_u8 ? UINT8_MAX + 1 : INT32_MAX;
+    if (n < 1 || n > most) {
+        build_error(c->b, c->e->arg[0]->loc, "rows of %s: wanted 1 to %lld, got %lld", ty_str_in(c->b->m, &c->slot->type),
+                    (long long)most, (long long)n);
+        return false;
+    }
+    *source_of(c, 0) = (FieldSource){ .format = c->format, .file = "", .number = n };
+    return true;
+}
+
 /* ---- any ---- */
 
 static bool plain_first(SourceCall *c)
@@ -286,7 +317,7 @@ bool build_source(Build *b, const Decl *d, int first, const Ast *a, int split)
         const char *near = e && e->kind == EXPR_CALL ? diag_near(e->name, source_name + SOURCE_IDX, SOURCE_SHARE - SOURCE_IDX) : NULL;
 
         build_error(b, a->value->loc, near ? "unknown source `%s`; did you mean `%s`?"
-                    : "%s wants a source such as idx(\"file\", ...): idx, npy, npz, csv, bytes, characters and images are known",
+                    : "%s wants a source such as idx(\"file\", ...): idx, npy, npz, csv, bytes, characters, images and rows are known",
                     near ? e->name : a->name, near);
         return false;
     }
@@ -300,6 +331,7 @@ bool build_source(Build *b, const Decl *d, int first, const Ast *a, int split)
     case SOURCE_BYTES:
     case SOURCE_CHARACTERS: return read_windows(&c);
     case SOURCE_IMAGES:     return read_images(&c);
+    case SOURCE_ROWS:       return read_rows(&c);
     case SOURCE_NONE:
     case SOURCE_SHARE:
     case NSOURCE:           break;

@@ -49,6 +49,8 @@ static bool train_statement(Build *b, const Decl *t, const Ast *a)
         return true;
     if (a->kind == AST_MINIMIZE)
         return build_minimize(b, t, a);
+    if (a->kind == AST_THEN)
+        return build_then(b, t, a);
     if (a->kind == AST_METRIC) {
         v = build_value(b, a->value);
         return v.kind ? build_figure(b, a->loc, a->name, &v) : poison_figure(b, a->name);
@@ -90,6 +92,10 @@ static bool build_step(Build *b, const Decl *t)
     }
     if (!learns) {
         build_error(b, t->loc, "the train block minimizes nothing");
+        ok = false;
+    }
+    if (ok && b->nmoved && b->nmoved == b->nlearn) {
+        build_error(b, b->then, "no loss stands behind this `then`");
         ok = false;
     }
     ok = ok && check_frozen(b, t) && (b->g->entry != ENTRY_TRAIN || b->m->update || build_update(b, t));
@@ -188,7 +194,7 @@ bool build_entry(Build *b, EntryKind entry, int64_t batch)
     if (b->m->dim_probe)
         b->m->dim_name = batch_name(model);
     b->g = g;
-    b->ndeclared = b->nunfolded = b->nlearn = b->nnoise = b->nvariable = 0;
+    b->ndeclared = b->nunfolded = b->nlearn = b->nnoise = b->nvariable = b->nmoved = 0;
     b->training = entry == ENTRY_TRAIN;
     if (b->md->values) {
         ok = build_values(b);

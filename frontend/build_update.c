@@ -177,17 +177,17 @@ static bool change_gradients(Build *b, const Decl *d, const Ast *a, const Traine
     return ok;
 }
 
-/* The parameters of all losses together. */
+/* The parameters of all losses together, but for those that have moved. */
 static Trained all_trained(Build *b)
 {
     Trained all = { 0 };
 
-    for (int i = 0; i < b->nlearn; i++)
+    for (int i = b->nmoved; i < b->nlearn; i++)
         all.n += b->learn[i].trained.n;
     all.param = arena_array(&b->md->mem, int, all.n + 1);
     all.grad = arena_array(&b->md->mem, int, all.n + 1);
     all.n = 0;
-    for (int i = 0; i < b->nlearn; i++) {
+    for (int i = b->nmoved; i < b->nlearn; i++) {
         const Trained *tr = &b->learn[i].trained;
 
         memcpy(all.param + all.n, tr->param, (size_t)tr->n * sizeof *tr->param);
@@ -212,25 +212,75 @@ static bool update_trained(Build *b, const Decl *t, const Learning *l, const Val
     return ok;
 }
 
+/* The functions of all gradients, and then the new values of all that has not moved. */
+static bool update_all(Build *b, const Decl *t, const Trained *all, Value *grad)
+{
+    Scope *scope = b->scope, own = { .prefix = "" };
+    const Decl *d;
+    bool ok = true;
+
+    b->scope = &own;
+    for (const Ast *a = t->body; a && ok; a = a->next)
+        if (a->kind == AST_SETTING && (d = gradient_function(b->md, a->name)))
+            ok = change_gradients(b, d, a, all, grad);
+    b->scope = scope;
+    for (int i = b->nmoved, at = 0; i < b->nlearn && ok; at += b->learn[i++].trained.n)
+        ok = update_trained(b, t, &b->learn[i], grad + at);
+    return ok;
+}
+
 bool build_update(Build *b, const Decl *t)
 {
     Graph *g = b->g;
-    Scope *scope = b->scope, own = { .prefix = "" };
     Trained all = all_trained(b);
     Value *grad = arena_array(&b->md->mem, Value, all.n + 1);
-    const Decl *d;
-    bool ok = true;
+    bool ok;
 
     b->g = b->m->update = graph_new(b->m, ENTRY_UPDATE, 0);
     for (int i = 0; i < all.n; i++)
         grad[i] = value_node(b, graph_read(b->g, t->loc, all.grad[i]), t->loc);
-    b->scope = &own;
-    for (const Ast *a = t->body; a && ok; a = a->next)
-        if (a->kind == AST_SETTING && (d = gradient_function(b->md, a->name)))
-            ok = change_gradients(b, d, a, &all, grad);
-    b->scope = scope;
-    for (int i = 0, at = 0; i < b->nlearn && ok; at += b->learn[i++].trained.n)
-        ok = update_trained(b, t, &b->learn[i], grad + at);
+    ok = update_all(b, t, &all, grad);
     b->g = g;
+    return ok;
+}
+
+/* ---- then ---- */
+
+/* The names of the block go on to the new values. */
+static void move_names(Build *b, Loc at)
+{
+    for (int i = 0; i < b->scope->n; i++) {
+        Name *n = &b->scope->name[i];
+
+        if (n->slot >= 0 && build_is_moved(b, n->slot))
+            n->value = value_node(b, build_slot_now(b, at, n->slot), n->value.loc);
+    }
+}
+
+/* What stands behind is computed from the new values, so they are computed here and not in the update graph: from
+ * gradients that the step itself has, as grad(loss, param). */
+bool build_then(Build *b, const Decl *t, const Ast *a)
+{
+    Trained all = all_trained(b);
+    Value *grad = arena_array(&b->md->mem, Value, all.n + 1);
+    bool ok = true;
+    int n = 0;
+
+    if (b->nmoved == b->nlearn) {
+        build_error(b, a->loc, "`then` stands between two losses, and no loss comes before it");
+        return false;
+    }
+    for (int i = b->nmoved; i < b->nlearn; i++)
+        for (int k = 0; k < b->learn[i].trained.n; k++) {
+            Ref w = graph_read(b->g, a->loc, b->learn[i].trained.param[k]);
+
+            grad[n++] = value_node(b, graph_op2(b->g, OP_grad, b->learn[i].loc, b->learn[i].loss, w), a->loc);
+        }
+    b->g->nmin = 0;
+    if (b->g->entry == ENTRY_TRAIN)
+        ok = update_all(b, t, &all, grad);
+    b->nmoved = b->nlearn;
+    b->then = a->loc;
+    move_names(b, a->loc);
     return ok;
 }

@@ -164,8 +164,8 @@ static Ast *read_setting(Parser *p)
 
 static Ast *read_equation(Parser *p, bool settings)
 {
-    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric", "freeze" };
-    static const char *const later[] = { "scan", "then" }, *const outside[] = { "show", "import" };
+    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric", "freeze", "then" };
+    static const char *const later[] = { "scan" }, *const outside[] = { "show", "import" };
     Token name = lex_peek(p->lx, 0), second = lex_peek(p->lx, 1);
     AstKind kind = AST_ASSIGN;
 
@@ -272,6 +272,8 @@ static Ast *read_statement(Parser *p, bool settings)
         return parse_value(p, a = parse_new(p, AST_RETURN, t.text, t.loc)) ? a : NULL;
     if (word && lex_take(p->lx, "minimize"))
         return read_minimize(p, t);
+    if (word && lex_take(p->lx, "then"))
+        return parse_end_statement(p) ? parse_new(p, AST_THEN, t.text, t.loc) : NULL;
     if (word && lex_take(p->lx, "freeze")) {
         a = parse_new(p, AST_FREEZE, t.text, t.loc);
         return (a->value = read_names(p)) && parse_end_statement(p) ? a : NULL;

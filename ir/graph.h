@@ -72,7 +72,7 @@ extern const char *const split_name[NSPLIT];
 
 typedef enum SourceFormat {                 /* in the order of NndFormat */
     SOURCE_NONE, SOURCE_IDX, SOURCE_NPY, SOURCE_NPZ, SOURCE_CSV, SOURCE_BYTES, SOURCE_CHARACTERS, SOURCE_IMAGES,
-    SOURCE_SHARE, NSOURCE
+    SOURCE_ROWS, SOURCE_SHARE, NSOURCE
 } SourceFormat;
 extern const char *const source_name[NSOURCE];
 
@@ -174,6 +174,7 @@ Ref    graph_clone_node(Graph *to, const Node *nd, const Ref *arg);       /* the
 /* The same without the copying of writes: map[id] is each node's copy; for joining two graphs. */
 void   graph_copy_into(Graph *to, const Graph *from, Ref *map, const bool *want, GraphMake *make, void *ctx);
 void   graph_reach(const Graph *g, Ref r, bool *want);                    /* marks r and all it depends on */
+void   graph_reach_ends(const Graph *g, bool *want);                      /* what writes and losses depend on */
 bool  *graph_live(const Graph *g);                                        /* marks of what writes and minimizes reach, by node */
 void   graph_copy_ends(Graph *to, const Graph *from, const Ref *map);     /* writes and minimizes, of the copies */
 bool   graph_holds(const Graph *g, Op op);

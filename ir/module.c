@@ -8,7 +8,8 @@ const char *const entry_name[NENTRY] = { "init", "train", "eval", "infer", "upda
 
 const char *const split_name[NSPLIT] = { "train", "test", "valid" };
 
-const char *const source_name[NSOURCE] = { "-", "idx", "npy", "npz", "csv", "bytes", "characters", "images", "share" };
+const char *const source_name[NSOURCE] = { "-", "idx", "npy", "npz", "csv", "bytes", "characters", "images", "rows",
+                                           "share" };
 
 const char *const slot_kind_name[NSLOT] = {
     "param", "state", "optim", "grad", "field", "input", "output", "scalar", "metric",

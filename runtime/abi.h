@@ -61,6 +61,7 @@ typedef enum NndFormat {
     NND_ABSENT,                      /* the split has no rows of its own */
     NND_IDX, NND_NPY, NND_NPZ, NND_CSV, NND_BYTES, NND_CHARACTERS,
     NND_IMAGES,                      /* a folder with a folder for each class */
+    NND_ROWS,                        /* no file: the field is the row's number, and there are as many as number says */
     NND_SHARE                        /* the split takes a share of the rows of train: to, 0 to 1 */
 } NndFormat;
 
@@ -71,7 +72,7 @@ typedef struct NndSource {
     const char *const *part;         /* npz: the array's name; csv: the columns' names, or their numbers from 0 */
     int                npart;
     int64_t            stride;       /* bytes, characters: from one row to the next */
-    int64_t            number;       /* place of the field; csv: 1 if columns go by number and no line has names */
+    int64_t            number;       /* place of the field; csv: 1 if columns go by number and no line has names; rows: how many */
     double             from, to;     /* bytes, characters: which part of the file, 0 to 1 */
 } NndSource;
 
@@ -170,6 +171,7 @@ struct NndStep {
     uint64_t           seed;
     const double      *scalar;
     double            *metric;       /* this batch's figures */
+    const int64_t     *place;        /* of the kernel that runs, if it is one for several: where its buffers begin, in bytes; its streams */
 };
 
 #endif

@@ -112,6 +112,19 @@ static int read_array(NndColumn *c)
     return c->out->dtype == c->field->dtype ? 0 : nnd_array_widen(c->out, c->err);
 }
 
+/* ---- no file ---- */
+
+static int count_rows(NndColumn *c)
+{
+    int rc = nnd_column_alloc(c, c->source->number);
+
+    for (int64_t i = 0; !rc && i < c->source->number; i++)
+        if (!nnd_column_set(c, i, i))
+            rc = nnd_fail(c->err, NND_E_DATA, "%s: %s has no number for row %lld of field %s", c->path,
+                          nnd_dtype_name((NndDtype)c->field->dtype), (long long)i, c->field->name);
+    return rc;
+}
+
 /* ---- any ---- */
 
 int nnd_column_read(NndColumn *c)
@@ -129,6 +142,7 @@ int nnd_column_read(NndColumn *c)
     case NND_BYTES:
     case NND_CHARACTERS: rc = nnd_column_bytes(c); break;
     case NND_IMAGES:     rc = nnd_column_images(c); break;
+    case NND_ROWS:       rc = count_rows(c); break;
     }
     if (rc)
         nnd_array_free(c->out);
@@ -162,6 +176,8 @@ int64_t nnd_column_rows(NndColumn *c)
     }
     if (c->source->format == NND_BYTES || c->source->format == NND_CHARACTERS)
         return text_rows(c);
+    if (c->source->format == NND_ROWS)
+        return check_rows(c, c->source->number) ? -1 : c->source->number;
     counted.out = &all;
     if (c->source->format == NND_IMAGES) {
         classes.number = 1;

@@ -181,6 +181,10 @@ static int find_file(Loader *l, const NndSource *s, char path[PATH])
     char *folder = l->d->directory;
     int rc;
 
+    if (s->format == NND_ROWS) {         /* no file; its name in messages */
+        snprintf(path, PATH, "rows(%lld)", (long long)s->number);
+        return 0;
+    }
     if (!l->first && (rc = find_folder(s, l->dir, l->model_dir, folder, l->err)))
         return rc;
     if (!find_in(folder, s, path))
@@ -306,7 +310,8 @@ int nnd_data_open(NndData *data, const NndField *field, int nfield, const char *
 
 void nnd_print_data(FILE *f, const NndData *data)
 {
-    fprintf(f, "data: %s, %lld rows to train on", data->directory, (long long)data->nrow[NND_SPLIT_TRAIN]);
+    fprintf(f, "data: %s%s%lld rows to train on", data->directory, *data->directory ? ", " : "",
+            (long long)data->nrow[NND_SPLIT_TRAIN]);
     if (data->nrow[NND_SPLIT_VALID])
         fprintf(f, ", %lld to validate", (long long)data->nrow[NND_SPLIT_VALID]);
     fprintf(f, ", %lld to test\n", (long long)data->nrow[NND_SPLIT_TEST]);

@@ -83,7 +83,7 @@ typedef struct NndData {
     int64_t   nrow[NND_NSPLIT];                  /* 0: the split is absent */
     NndArray *column[NND_NSPLIT];                /* [nfield] each */
     const void **field[NND_NSPLIT];              /* the columns' data, for NndCall */
-    char      directory[512];                    /* where its files are */
+    char      directory[512];                    /* where its files are; "": it has none */
     char    **label; int nlabel;                 /* names of classes that the files have themselves; NULL: none */
 } NndData;
 

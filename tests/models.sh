@@ -20,6 +20,7 @@ model()
     autoencoder) sizes='s/\b128\b/5/; s/(32)/(3)/' ;;
     vae)         sizes='s/\b400\b/6/g; s/\b20)/2)/' ;;
     gan)         sizes='s/\b256\b/5/; s/\b512\b/6/; s/\b64\]/3]/' ;;
+    pinn)        sizes='s/\b32\b/5/g' ;;
     normed)      sizes='s/\b50\b/5/' file=tests/reference/$1.nnd ;;
     attention)   sizes='s/\b32\b/8/' file=tests/reference/$1.nnd ;;
     embedded)    sizes='s/\b112\b/12/' file=tests/reference/$1.nnd ;;

@@ -14,7 +14,12 @@ model()
     net=mlp loss='cross_entropy(p, label)' o='optimizer: sgd(lr: 0.1)'
     case $1 in
     slp | mlp) net=$1; sed 's/^    expect.*//' "models/$1.nnd" >"$w/$1.nnd"; return ;;
-    relu | normed | attention | embedded) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    relu | normed | attention | embedded | turns) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    pinn)
+        net=pinn
+        sed 's/train: rows(.*/train: rows(60000)/; s/test:  rows(.*/test: rows(10000)/; s/random(row)) .*)/0.5) \/ 60000)/; s/^    expect.*//
+            s/optimizer: .*/optimizer: adam(lr: 1e-3)/; s/batch: .*/batch: 64/' models/pinn.nnd >"$w/pinn.nnd"
+        return ;;
     shared)
         net=normed
         sed 's/^    minimize.*/    q = normed(u8(f32(image) \/ 2))\n    minimize cross_entropy(p + q, label)/' $ref/normed.nnd >"$w/shared.nnd"
@@ -25,6 +30,8 @@ model()
         return ;;
     grouped)    o='optimizer: adamw(weight_decay: 0.1) on *.weight, sgd(lr: 0.1)' ;;
     ignored)    loss='cross_entropy(p, label, smoothing: 0.1, ignore: 3)' ;;
+    exponential) o='optimizer: sgd(lr: exponential(0.5, 0.5))' ;;
+    multi_step) o='optimizer: sgd(lr: multi_step(0.5, 1, 3))' ;;
     one_cycle)  o='optimizer: sgd(lr: one_cycle(1.0))' ;;
     smoothed)   loss='cross_entropy(p, label, smoothing: 0.1)' ;;
     huber)      loss='huber(p, one_hot(label, 10), delta: 0.3)' o='optimizer: sgd(lr: 0.5)' ;;
@@ -46,13 +53,17 @@ model()
             d}" models/mlp.nnd >"$w/$1.nnd"
 }
 
+# The same rows as four epochs of 50 steps, for schedules that count epochs: the shape in the header is another one.
+LC_ALL=C sed '1s/(1, 12800)/(4, 3200) /' "$ref/order.npy" >"$w/epochs.npy"
+
 # train CASE [OPTION...] - its losses to $work/CASE.csv
 train()
 {
     case=$1
     shift
     model "$case"
-    "$nnd" train "$w/$case.nnd" --init $ref/$net.safetensors --order $ref/order.npy --steps 200 --log-steps "$w/$case.csv" --log "$w/log.csv" -q \
+    case $case in exponential | multi_step) order=$w/epochs.npy ;; *) order=$ref/order.npy ;; esac
+    "$nnd" train "$w/$case.nnd" --init $ref/$net.safetensors --order "$order" --steps 200 --log-steps "$w/$case.csv" --log "$w/log.csv" -q \
         "$@" >"$w/out" 2>"$w/err" || { cat "$w/err"; return 1; }
 }
 
@@ -82,6 +93,15 @@ tested()
 single() { train "$1" && near "$1" 200 1e-5 && tested "$1" 1e-5; }
 double() { train "$1" --float 64 && near "$1" 50 1e-9 && tested "$1" 1e-8; }
 
+# The generator's update sees the discriminator as it was: not PyTorch's order, and the comparison says so.
+without_then()
+{
+    model turns
+    sed -i '/^    then$/d' "$w/turns.nnd"
+    "$nnd" train "$w/turns.nnd" --init $ref/turns.safetensors --order $ref/order.npy --steps 200 --log-steps "$w/turns.csv" -q \
+        >"$w/out" 2>"$w/err" && ! near turns 200 1e-5
+}
+
 # Another order of rows, or none, is told apart: the comparison can fail.
 told_apart()
 {
@@ -96,9 +116,10 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done
+ok 'turns at once are told apart' without_then
 ok 'other rows and other weights are told apart' told_apart
 finish

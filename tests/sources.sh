@@ -279,4 +279,27 @@ cp "$w/set/dog/c.pgm" "$w/set/eel/1.pgm"
 rm -r "$w/set/cat"
 mkdir "$w/set/cow"
 ok 'more classes than the model has' refused 'wanted at most 2 classes for field kind, as the model has, found 3'
+# ---- no file ----
+
+# counted DTYPE SETTING... - a model whose metric adds up row numbers; in another folder than any file
+counted()
+{
+    dtype=$1
+    shift
+    model "number: $dtype" "$(printf '    %s\n' "$@")" 'model net(x: f32[N, 1]) -> f32[N, 3] { return fc: linear(x, 3) }' \
+        '    minimize mean(net(reshape(f32(number), [-1, 1]) / 100)^2)
+    metric count = mean(f32(number))'
+}
+sums() { train 0 && figure train_count "$1" && rows "data: $2"; }
+counted i32 'train: rows(2 * 5)' 'test: rows(4)'
+ok 'rows without a file' sums 4.5 '10 rows to train on, 4 to test'
+ok 'rows: the test split' figure test_count 1.5
+counted i64 'train: rows(40)' 'valid: 0.25'
+shared() { train 0 && rows '30 rows to train on, 10 to validate' && awk -F, 'NR == 2 { d = 30 * $4 + 10 * $6 - 780; exit !(d < 1e-3 && d > -1e-3) }' "$w/log.csv"; }
+ok 'rows and a share of them' shared
+counted u8 'train: rows(256)'
+ok 'rows of u8' sums 127.5 '256 rows'
+counted u8 'train: rows(5)'
+sed -i 's/mean(f32(number))/mean(one_hot(number, 4))/' "$w/m.nnd"
+ok 'rows: more than classes' refused 'rows(5): wanted number in 0..3, found 4 in row 4'
 finish

@@ -90,6 +90,11 @@ class Gan(nn.Module):
         return torch.tanh(self.g.fc3(F.leaky_relu(self.g.fc2(h), 0.2)))
 
 
+class Pinn(Net):
+    def __init__(self, hidden): super().__init__(fc1=(1, hidden), fc2=(hidden, hidden), fc3=(hidden, 1))
+    def forward(self, t): return self.fc3(torch.tanh(self.fc2(torch.tanh(self.fc1(t)))))
+
+
 class Normed(Net):
     def __init__(self, pixels, hidden):
         super().__init__(fc1=(pixels, hidden), fc2=(hidden, 10))
@@ -145,6 +150,7 @@ MODELS = {
     'autoencoder': Model('models/autoencoder.nnd', Autoencoder, (12, 5, 3), (784, 128, 32)),
     'vae': Model('models/vae.nnd', Vae, (12, 6, 2), (784, 400, 20)),
     'gan': Model('models/gan.nnd', Gan, (12, 5, 6, 3), (784, 256, 512, 64), noise, (3,), (64,)),
+    'pinn': Model('models/pinn.nnd', Pinn, (5,), (32,), noise, (1,), (1,)),
     'normed': Model('tests/reference/normed.nnd', Normed, (12, 5), (784, 50)),
     'attention': Model('tests/reference/attention.nnd', Attention, (3, 8), (28, 32)),
     'embedded': Model('tests/reference/embedded.nnd', Embedded, (12,), (112,)),

@@ -21,6 +21,8 @@ NETS = {
     'relu': [('fc1', 784, 128), ('fc2', 128, 64), ('fc3', 64, 10)],
     'attention': [('fc1', 28, 32), ('fc2', 32, 10)],    # over the rows of an image, with attn and a layer norm ln between
     'embedded': [('fc1', 112, 10)],                     # behind an embedding emb of brightness, averaged over rows
+    'turns': [('g.fc1', 28, 32), ('g.fc2', 32, 784), ('d.fc1', 784, 32), ('d.fc2', 32, 1)],
+    'pinn': [('fc1', 1, 32), ('fc2', 32, 32), ('fc3', 32, 1)],
     'normed': [('fc1', 784, 50), ('fc2', 50, 10)],      # with a batch norm bn, ReLU and a layer norm ln between
 }
 
@@ -74,6 +76,10 @@ CASES = {
     'rmsprop': ('mlp', 'ce', rmsprop(lr=1e-3, momentum=0.5, centered=True), None, None),
     'lion': ('mlp', 'ce', lion(lr=1e-3, weight_decay=0.1), None, None),
     'ignored': ('mlp', 'ignore', sgd(lr=0.1), None, None),
+    'turns': ('turns', None, None, None, None),         # a generator and a discriminator
+    'pinn': ('pinn', None, None, None, None),           # a loss of derivatives by the input
+    'exponential': ('mlp', 'ce', sgd(lr=0.5), None, None),
+    'multi_step': ('mlp', 'ce', sgd(lr=0.5), None, None),
     'one_cycle': ('mlp', 'ce', sgd(lr=1.0), None, None),
     'cosine': ('mlp', 'ce', sgd(lr=0.1), lambda step, steps: step / 10 if step <= 10
                else 0.5 * (1 + math.cos(math.pi * (step - 10) / (steps - 10))), None),
@@ -81,6 +87,11 @@ CASES = {
 
 
 F = torch.nn.functional
+EPOCH = 50              # steps of an epoch, where a schedule counts epochs
+SCHEDULERS = {
+    'exponential': lambda o: torch.optim.lr_scheduler.ExponentialLR(o, gamma=0.5),
+    'multi_step': lambda o: torch.optim.lr_scheduler.MultiStepLR(o, milestones=[1, 3], gamma=0.1),
+}
 LOSSES = {      # of outputs, class numbers, and these as one-hot rows
     'mse': lambda out, y, hot: ((out - hot) ** 2).mean(),
     'ce': lambda out, y, hot: F.cross_entropy(out, y),
@@ -156,6 +167,7 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
     cycle = None
     if case == 'one_cycle':
         cycle = torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=1.0, total_steps=steps, cycle_momentum=False)
+    epochs = SCHEDULERS[case](opt) if case in SCHEDULERS else None
     running = torch.zeros(50, dtype=dtype), torch.ones(50, dtype=dtype)
     losses = []
     if case == 'two':       # each loss trains one layer, and both are computed before either moves
@@ -188,6 +200,8 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
         opt.step()
         if cycle and step < steps:
             cycle.step()
+        if epochs and step % EPOCH == 0:
+            epochs.step()
         losses.append(l.item())
     x, y = (torch.from_numpy(a.astype(np.int64)) for a in test)
     with torch.no_grad():
@@ -196,6 +210,71 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
             out = out + forward(net, p, (x.reshape(len(y), 784) // 2).to(dtype) / 255, running)
     parts = [slice(i, i + 1000) for i in range(0, len(y), 1000)]      # a split's figure is the mean of its batches'
     return losses, sum(LOSSES[loss](out[s], y[s], F.one_hot(y[s], 10).to(dtype)).item() for s in parts) / len(parts)
+
+
+def turns(images, test, rows, steps, dtype, seed):
+    """The generator's loss is that of the discriminator as its own step has left it."""
+    p = {k: v.to(dtype).requires_grad_() for k, v in weights('turns', seed).items()}
+    one = lambda name: [v for k, v in p.items() if k.startswith(name)]
+    d, g = torch.optim.SGD(one('d.'), lr=0.02), torch.optim.Adam(one('g.'), lr=2e-4)
+
+    def net(name, x):
+        h = torch.tanh(x @ p[name + '.fc1.weight'].T + p[name + '.fc1.bias'])
+        return h @ p[name + '.fc2.weight'].T + p[name + '.fc2.bias']
+
+    def judged(a):
+        real = torch.from_numpy(np.array(a)).to(dtype) / 255
+        fake = torch.sigmoid(net('g', real.mean(1)))
+        says, lies = net('d', real.flatten(1)), net('d', fake.detach())
+        bce = F.binary_cross_entropy_with_logits
+        return fake, bce(says, torch.ones_like(says)) + bce(lies, torch.zeros_like(lies))
+
+    losses = []
+    for r in rows[:steps]:
+        fake, l = judged(images[r])
+        d.zero_grad()
+        l.backward()
+        d.step()
+        g.zero_grad()
+        says = net('d', fake)
+        F.binary_cross_entropy_with_logits(says, torch.ones_like(says)).backward()
+        g.step()
+        losses.append(l.item())
+    with torch.no_grad():
+        parts = [judged(test[0][i:i + 1000])[1].item() for i in range(0, len(test[0]), 1000)]
+    return losses, sum(parts) / len(parts)
+
+
+def pinn(images, test, rows, steps, dtype, seed):
+    """models/pinn.nnd: rows are moments, and so many as the images."""
+    p = {k: v.to(dtype).requires_grad_() for k, v in weights('pinn', seed).items()}
+    opt = torch.optim.Adam(p.values(), lr=1e-3)
+
+    def moving(r):
+        t = torch.from_numpy(2 * (r + 0.5) / len(images)).to(dtype).reshape(-1, 1).requires_grad_()
+        h = torch.tanh(t @ p['fc1.weight'].T + p['fc1.bias'])
+        u = torch.tanh(h @ p['fc2.weight'].T + p['fc2.bias']) @ p['fc3.weight'].T + p['fc3.bias']
+        speed, = torch.autograd.grad(u.sum(), t, create_graph=True)
+        return t, u, speed
+
+    def judged(r):
+        t, u, speed = moving(r)
+        force = torch.autograd.grad(speed.sum(), t, create_graph=True)[0] + 2 * speed + 25 * u
+        _, u0, speed0 = moving(np.array([-0.5]))
+        return (force ** 2).mean() + 100 * ((u0 - 1) ** 2 + speed0 ** 2).mean()
+
+    losses = []
+    for r in rows[:steps]:
+        l = judged(r)
+        opt.zero_grad()
+        l.backward()
+        opt.step()
+        losses.append(l.item())
+    parts = [judged(np.arange(i, i + 1000)).item() for i in range(0, len(test[0]), 1000)]
+    return losses, sum(parts) / len(parts)
+
+
+OWN = {'turns': turns, 'pinn': pinn}
 
 
 def main():
@@ -220,8 +299,9 @@ def main():
     for case in a.case or CASES:
         net = CASES[case][0]
         save(os.path.join(a.out, net + '.safetensors'), weights(net, a.seed))
-        losses, evaluated = run(case, images, labels, test, rows, a.steps,
-                                torch.float64 if a.float == 64 else torch.float32, a.seed)
+        dtype = torch.float64 if a.float == 64 else torch.float32
+        losses, evaluated = (OWN[case](images, test, rows, a.steps, dtype, a.seed) if case in OWN else
+                             run(case, images, labels, test, rows, a.steps, dtype, a.seed))
         with open(os.path.join(a.out, case + '.csv'), 'w') as f:
             f.write('step,loss\n')
             for step, l in enumerate(losses, 1):

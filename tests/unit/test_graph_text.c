@@ -59,6 +59,7 @@ static int add_slots(Module *m, int *slot)
     m->slot[module_slot(m, "image")].source[0] = (FieldSource){ .format = SOURCE_IDX, .file = "train-images" };
     m->slot[module_slot(m, "image")].source[1] = (FieldSource){ .format = SOURCE_CSV, .file = "test.csv", .part = columns,
         .npart = 2, .number = 1, .stride = 3, .from = 0.25, .to = 1 };
+    m->slot[module_slot(m, "image")].source[2] = (FieldSource){ .format = SOURCE_ROWS, .file = "", .number = 1000 };
     m->slot[module_slot(m, "other")].source[1] = (FieldSource){ .format = SOURCE_IDX, .file = "only-test" };
     m->slot[module_slot(m, "other")].source[2] = (FieldSource){ .format = SOURCE_SHARE, .file = "", .to = 0.5 };
     module_add_slot(m, "loss", SLOT_metric, ty_scalar(DT_f32), nowhere);
