@@ -52,12 +52,25 @@ static void set_layout(Code *c)
 static void emit_plan(Emit *e, const Plan *p)
 {
     LLVMValueRef *kernel = arena_array(e->mem, LLVMValueRef, p->nkernel + 1);
+    LLVMValueRef *place = arena_array(e->mem, LLVMValueRef, p->nkernel + 1);
+    bool *shared = arena_array(e->mem, bool, p->nkernel + 1);
+    int *as;
 
     e->p = p;
-    cpu_scopes(e);
+    e->base = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
+    e->scope = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
+    e->apart = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
+    as = cpu_share(e);
     for (int i = 0; i < p->nkernel; i++)
-        kernel[i] = cpu_kernel(e, p->kernel[i], arena_printf(e->mem, "k%d_%s_%lld", i, entry_name[p->entry], (long long)p->batch));
-    cpu_entry(e, kernel, cpu_entry_symbol(e->mem, p));
+        shared[as[i]] |= as[i] != i;
+    for (int i = 0; i < p->nkernel; i++) {
+        const char *name = arena_printf(e->mem, "k%d_%s_%lld", i, entry_name[p->entry], (long long)p->batch);
+
+        kernel[i] = as[i] == i ? cpu_kernel(e, p->kernel[i], shared[i], name) : kernel[as[i]];
+        if (shared[as[i]])
+            place[i] = cpu_places(e, p->kernel[i], arena_printf(e->mem, "%s_place", name));
+    }
+    cpu_entry(e, kernel, place, cpu_entry_symbol(e->mem, p));
 }
 
 static bool verify(Code *c, char *why, size_t nwhy)

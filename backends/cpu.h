@@ -28,14 +28,15 @@ typedef struct Emit {
 
     /* the plan being emitted */
     const Plan        *p;
-    LLVMValueRef      *scope;      /* of each buffer, and last of the row numbers: its alias scope, and */
-    LLVMValueRef      *apart;      /* the list of those that share no memory with it */
 
     /* the kernel being emitted */
     const Kernel      *k;
     LLVMValueRef       fn, step;
     LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element; of a scalar: its value */
+    LLVMValueRef      *scope;      /* of each buffer used, and last of the row numbers: its alias scope, and */
+    LLVMValueRef      *apart;      /* the list of those that share no memory with it */
     LLVMValueRef       rows;
+    bool               shared;     /* buffers lie where NndStep.place says */
     LLVMValueRef      *var;        /* each index variable, i64; inside a vec loop: of lane 0, a vector if it was picked lane by lane */
     LLVMValueRef      *value;      /* scalar, or a vector of `lanes` */
     LocalRegs         *local;
@@ -71,7 +72,7 @@ LLVMValueRef cpu_log(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_tanh(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_sigmoid(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_erf(Emit *e, LLVMValueRef x);
-LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, uint32_t stream, Dtype d);
+LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, LLVMValueRef stream, Dtype d);          /* stream: i32 */
 
 /* memory (cpu_memory.c): inside a vec loop, vectors.  A place is where lane 0 is and how far the next lane's is. */
 typedef struct Place {
@@ -102,10 +103,17 @@ LLVMValueRef cpu_pick(Emit *e, const Stmt *s);
 
 /* where a kernel's buffers are, and which share memory (cpu_buffer.c) */
 void         cpu_bases(Emit *e);
-void         cpu_scopes(Emit *e);
 void         cpu_set_scope(Emit *e, LLVMValueRef access, int scope);
 LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef type);        /* loads it */
 LLVMValueRef cpu_bytes(Emit *e, LLVMValueRef p, LLVMValueRef nbytes);                          /* p + nbytes */
+
+/* kernels that are one function (cpu_share.c) */
+int         *cpu_share(Emit *e);                           /* of each kernel of the plan: the first that is equal to it */
+int          cpu_kernel_buffers(Emit *e, const Kernel *k, int **buf);          /* in the order of NndStep.place; behind them */
+int          cpu_kernel_streams(Emit *e, const Kernel *k, const Stmt ***random);          /* its random statements */
+bool         cpu_is_placed(const Buffer *b);
+LLVMValueRef cpu_places(Emit *e, const Kernel *k, const char *name);
+bool         cpu_may_overlap(const Plan *p, int i, int j);                     /* buffers (cpu_buffer.c) */
 
 /* locals (cpu_local.c) */
 void         cpu_plan_locals(Emit *e);                     /* registers or stack, for each local of the kernel */
@@ -117,10 +125,11 @@ LLVMValueRef cpu_fold(Emit *e, const Stmt *s);
 bool         cpu_fold_row(Emit *e, const Stmt *loop);      /* a loop that only folds results into another local */
 
 /* loops (cpu_kernel.c) and entries (cpu_entry.c) */
-LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, const char *name);
+LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name);
 int          cpu_loop_lanes(const Emit *e, const Stmt *loop);       /* marks count in scheduled kernels only */
 bool         cpu_is_unrolled(const Emit *e, const Stmt *loop);
-void         cpu_entry(Emit *e, LLVMValueRef *kernel, const char *name);
+/* place[i]: the table of kernel i, NULL if it has a function of its own. */
+void         cpu_entry(Emit *e, LLVMValueRef *kernel, LLVMValueRef *place, const char *name);
 const char  *cpu_entry_symbol(Arena *mem, const Plan *p);
 bool         cpu_is_parallel(const Kernel *k);
 

@@ -50,11 +50,19 @@ static LLVMValueRef batch_of(Emit *e, const Buffer *b, size_t offset)
     return cpu_bytes(e, column(e, offset, b->offset), LLVMBuildMul(e->B, index, cpu_i64(e, b->count * dt_bytes(b->dtype)), ""));
 }
 
-static LLVMValueRef buffer_base(Emit *e, const Buffer *b)
+/* The byte of its segment at which buffer number i of the kernel begins. */
+static LLVMValueRef place_of(Emit *e, const Buffer *b, int i)
+{
+    if (!e->shared)
+        return cpu_i64(e, b->offset);
+    return cpu_member(e, pointer_member(e, offsetof(NndStep, place)), (size_t)i * 8, LLVMInt64TypeInContext(e->C));
+}
+
+static LLVMValueRef buffer_base(Emit *e, const Buffer *b, int i)
 {
     switch (b->seg) {
-    case SEG_STATE:   return cpu_bytes(e, pointer_member(e, offsetof(NndStep, state)), cpu_i64(e, b->offset));
-    case SEG_SCRATCH: return cpu_bytes(e, pointer_member(e, offsetof(NndStep, scratch)), cpu_i64(e, b->offset));
+    case SEG_STATE:   return cpu_bytes(e, pointer_member(e, offsetof(NndStep, state)), place_of(e, b, i));
+    case SEG_SCRATCH: return cpu_bytes(e, pointer_member(e, offsetof(NndStep, scratch)), place_of(e, b, i));
     case SEG_FIELD:   return column(e, offsetof(NndStep, field), b->offset);
     case SEG_INPUT:   return batch_of(e, b, offsetof(NndStep, field));
     case SEG_OUTPUT:  return batch_of(e, b, offsetof(NndStep, out));
@@ -65,28 +73,9 @@ static LLVMValueRef buffer_base(Emit *e, const Buffer *b)
     return NULL;
 }
 
-static void find_bases(Emit *e, const Stmt *s)
-{
-    for (; s; s = s->next) {
-        if ((s->kind == ST_LOAD || s->kind == ST_STORE) && !e->base[s->buf]) {
-            e->base[s->buf] = buffer_base(e, &e->p->buf[s->buf]);
-            if (e->p->buf[s->buf].seg == SEG_FIELD && !e->rows)
-                e->rows = pointer_member(e, offsetof(NndStep, row));
-        }
-        find_bases(e, s->body);
-    }
-}
-
-void cpu_bases(Emit *e)
-{
-    e->base = arena_array(e->mem, LLVMValueRef, e->p->nbuf + 1);
-    e->rows = NULL;
-    find_bases(e, e->k->body);
-}
-
 /* ---- alias scopes ---- */
 
-static bool may_overlap(const Plan *p, int i, int j)
+bool cpu_may_overlap(const Plan *p, int i, int j)
 {
     const Buffer *a = &p->buf[i], *b = &p->buf[j];
 
@@ -99,25 +88,39 @@ static bool may_overlap(const Plan *p, int i, int j)
     return a->offset < b->offset + b->count * dt_bytes(b->dtype) && b->offset < a->offset + a->count * dt_bytes(a->dtype);
 }
 
-void cpu_scopes(Emit *e)
+/* Of the kernel's n buffers, and last of the row numbers. */
+static void make_scopes(Emit *e, const int *buf, int n)
 {
-    int n = e->p->nbuf + 1;
-    LLVMMetadataRef domain = compat_distinct_node(e->C, NULL), *node = arena_array(e->mem, LLVMMetadataRef, n);
-    LLVMMetadataRef *list = arena_array(e->mem, LLVMMetadataRef, n);
+    LLVMMetadataRef domain = compat_distinct_node(e->C, NULL), *node = arena_array(e->mem, LLVMMetadataRef, n + 1);
+    LLVMMetadataRef *list = arena_array(e->mem, LLVMMetadataRef, n + 1);
 
-    e->scope = arena_array(e->mem, LLVMValueRef, n);
-    e->apart = arena_array(e->mem, LLVMValueRef, n);
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i <= n; i++)
         node[i] = compat_distinct_node(e->C, domain);
-    for (int i = 0; i < n; i++) {
+    for (int i = 0; i <= n; i++) {
+        int of = i < n ? buf[i] : e->p->nbuf;
         size_t napart = 0;
 
-        for (int j = 0; j < n; j++)
-            if (!may_overlap(e->p, i, j))
+        for (int j = 0; j <= n; j++)
+            if (!cpu_may_overlap(e->p, of, j < n ? buf[j] : e->p->nbuf))
                 list[napart++] = node[j];
-        e->scope[i] = LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, &node[i], 1));
-        e->apart[i] = LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, list, napart));
+        e->scope[of] = LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, &node[i], 1));
+        e->apart[of] = LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, list, napart));
     }
+}
+
+void cpu_bases(Emit *e)
+{
+    int *buf, n = cpu_kernel_buffers(e, e->k, &buf);
+
+    e->rows = NULL;
+    for (int i = 0; i < n; i++) {
+        const Buffer *b = &e->p->buf[buf[i]];
+
+        e->base[buf[i]] = buffer_base(e, b, i);
+        if (b->seg == SEG_FIELD && !e->rows)
+            e->rows = pointer_member(e, offsetof(NndStep, row));
+    }
+    make_scopes(e, buf, n);
 }
 
 void cpu_set_scope(Emit *e, LLVMValueRef access, int scope)

@@ -122,43 +122,93 @@ static bool worth_sharing(Emit *e, const Kernel *k)
     return cpu_is_parallel(k) && k->body->extent > 1 && list_cycles(e, k->body) >= SHARED_CYCLES;
 }
 
-/* ---- calling the kernels ---- */
+/* ---- calling the kernels ----
+ *
+ * A constant table has a row for each kernel, and a loop calls one after another: the code of an entry is as long for a
+ * thousand kernels as for ten.
+ */
+
+enum { ROW_KERNEL, ROW_PLACE, ROW_EXTENT, ROW_SHARED, NROW };
 
 static LLVMBasicBlockRef block(Entry *n) { return LLVMAppendBasicBlockInContext(n->e->C, n->fn, ""); }
 
-/* Through call->par where there is one, else all of it here. */
-static void call_parallel(Entry *n, LLVMValueRef kernel, LLVMTypeRef ktype, int64_t extent)
+static LLVMTypeRef row_type(Entry *n)
+{
+    LLVMTypeRef member[NROW] = { n->ptr, n->ptr, n->i64, n->i64 };
+
+    return LLVMStructTypeInContext(n->e->C, member, NROW, false);
+}
+
+/* {kernel, its places or NULL, iterations of its outermost loop, is it worth sharing} */
+static LLVMValueRef kernel_table(Entry *n, LLVMValueRef *kernel, LLVMValueRef *place)
+{
+    const Plan   *p = n->e->p;
+    LLVMValueRef *row = arena_array(n->e->mem, LLVMValueRef, p->nkernel + 1), list, table;
+
+    for (int k = 0; k < p->nkernel; k++) {
+        const Kernel *of = p->kernel[k];
+        LLVMValueRef  v[NROW] = { kernel[k], place[k] ? place[k] : LLVMConstNull(n->ptr),
+                                  cpu_i64(n->e, cpu_is_parallel(of) ? of->body->extent : 1), cpu_i64(n->e, worth_sharing(n->e, of)) };
+
+        row[k] = LLVMConstStructInContext(n->e->C, v, NROW, false);
+    }
+    list = LLVMConstArray2(row_type(n), row, (uint64_t)p->nkernel);
+    table = LLVMAddGlobal(n->e->M, LLVMTypeOf(list), "kernels");
+    LLVMSetInitializer(table, list);
+    LLVMSetGlobalConstant(table, true);
+    LLVMSetLinkage(table, LLVMPrivateLinkage);
+    return table;
+}
+
+static LLVMValueRef row_member(Entry *n, LLVMValueRef row, unsigned member, LLVMTypeRef type)
+{
+    return LLVMBuildLoad2(n->e->B, type, LLVMBuildStructGEP2(n->e->B, row_type(n), row, member, ""), "");
+}
+
+/* One kernel: through call->par where there is one and the kernel is worth it, else all of it here. */
+static void call_kernel(Entry *n, LLVMValueRef row)
 {
     LLVMBuilderRef B = n->e->B;
     LLVMBasicBlockRef alone = block(n), shared = block(n), after = block(n);
-    LLVMValueRef par = field(n, offsetof(NndCall, par), n->ptr), run;
-    LLVMTypeRef param[4] = { n->ptr, n->ptr, n->ptr, n->i64 };
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(n->e->C), param, 4, false);
+    LLVMTypeRef param[4] = { n->ptr, n->i64, n->i64 }, nothing = LLVMVoidTypeInContext(n->e->C);
+    LLVMTypeRef kernel_type = LLVMFunctionType(nothing, param, 3, false);
+    LLVMTypeRef run_type = LLVMFunctionType(nothing, (LLVMTypeRef[]){ n->ptr, n->ptr, n->ptr, n->i64 }, 4, false);
+    LLVMValueRef kernel = row_member(n, row, ROW_KERNEL, n->ptr), extent = row_member(n, row, ROW_EXTENT, n->i64);
+    LLVMValueRef par = field(n, offsetof(NndCall, par), n->ptr), run, shares;
 
-    LLVMBuildCondBr(B, LLVMBuildIsNull(B, par, ""), alone, shared);
+    set(n, offsetof(NndStep, place), row_member(n, row, ROW_PLACE, n->ptr));
+    shares = LLVMBuildICmp(B, LLVMIntNE, row_member(n, row, ROW_SHARED, n->i64), cpu_i64(n->e, 0), "");
+    shares = LLVMBuildAnd(B, shares, LLVMBuildIsNotNull(B, par, ""), "");
+    LLVMBuildCondBr(B, shares, shared, alone);
     LLVMPositionBuilderAtEnd(B, alone);
-    LLVMBuildCall2(B, ktype, kernel, (LLVMValueRef[]){ n->step, cpu_i64(n->e, 0), cpu_i64(n->e, extent) }, 3, "");
+    LLVMBuildCall2(B, kernel_type, kernel, (LLVMValueRef[]){ n->step, cpu_i64(n->e, 0), extent }, 3, "");
     LLVMBuildBr(B, after);
     LLVMPositionBuilderAtEnd(B, shared);
     run = cpu_member(n->e, par, offsetof(NndPar, run), n->ptr);
-    LLVMBuildCall2(B, type, run, (LLVMValueRef[]){ par, kernel, n->step, cpu_i64(n->e, extent) }, 4, "");
+    LLVMBuildCall2(B, run_type, run, (LLVMValueRef[]){ par, kernel, n->step, extent }, 4, "");
     LLVMBuildBr(B, after);
     LLVMPositionBuilderAtEnd(B, after);
 }
 
-static void call_kernels(Entry *n, LLVMValueRef *kernel)
+/* Kernels first .. last-1 of the table, at least one. */
+static void call_kernels(Entry *n, LLVMValueRef table, int first, int last)
 {
-    for (int k = 0; k < n->e->p->nkernel; k++) {
-        const Kernel *of = n->e->p->kernel[k];
-        LLVMTypeRef type = LLVMGlobalGetValueType(kernel[k]);
-        int64_t extent = cpu_is_parallel(of) ? of->body->extent : 1;
-        LLVMValueRef arg[3] = { n->step, cpu_i64(n->e, 0), cpu_i64(n->e, extent) };
+    LLVMBuilderRef B = n->e->B;
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(B), body = block(n), after;
+    LLVMValueRef k, next, row;
 
-        if (worth_sharing(n->e, of))
-            call_parallel(n, kernel[k], type, extent);
-        else
-            LLVMBuildCall2(n->e->B, type, kernel[k], arg, 3, "");
-    }
+    LLVMBuildBr(B, body);
+    LLVMPositionBuilderAtEnd(B, body);
+    k = LLVMBuildPhi(B, n->i64, "");
+    row = LLVMBuildGEP2(B, row_type(n), table, &k, 1, "");
+    call_kernel(n, row);
+    next = LLVMBuildAdd(B, k, cpu_i64(n->e, 1), "");
+    LLVMBasicBlockRef latch = LLVMGetInsertBlock(B);
+
+    after = block(n);
+    LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, next, cpu_i64(n->e, last), ""), body, after);
+    LLVMAddIncoming(k, (LLVMValueRef[]){ cpu_i64(n->e, first), next }, (LLVMBasicBlockRef[]){ before, latch }, 2);
+    LLVMPositionBuilderAtEnd(B, after);
 }
 
 static void open_run(Entry *n, const char *name)
@@ -177,7 +227,7 @@ const char *cpu_entry_symbol(Arena *mem, const Plan *p)
     return arena_printf(mem, "run_%s_%lld", entry_name[p->entry], (long long)p->batch);
 }
 
-void cpu_entry(Emit *e, LLVMValueRef *kernel, const char *name)
+void cpu_entry(Emit *e, LLVMValueRef *kernel, LLVMValueRef *place, const char *name)
 {
     Entry n = { .e = e, .ptr = LLVMPointerTypeInContext(e->C, 0), .i64 = LLVMInt64TypeInContext(e->C),
                 .i8 = LLVMInt8TypeInContext(e->C) };
@@ -197,7 +247,8 @@ void cpu_entry(Emit *e, LLVMValueRef *kernel, const char *name)
     LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, i, nbatch, ""), body, after);
     LLVMPositionBuilderAtEnd(e->B, body);
     fill_batch(&n, i);
-    call_kernels(&n, kernel);
+    if (e->p->nkernel)
+        call_kernels(&n, kernel_table(&n, kernel, place), 0, e->p->nkernel);
     next = LLVMBuildAdd(e->B, i, cpu_i64(e, 1), "");
     LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->B);
 

@@ -129,13 +129,30 @@ static void emit_loop(Emit *e, const Stmt *s)
 
 /* ---- statements ---- */
 
+/* A shared kernel finds its streams behind its places. */
+static LLVMValueRef random_stream(Emit *e, const Stmt *s)
+{
+    const Stmt **random;
+    LLVMValueRef place;
+    int         *buf, at = cpu_kernel_buffers(e, e->k, &buf);
+
+    if (!e->shared)
+        return cpu_i32(e, (int32_t)s->stream);
+    cpu_kernel_streams(e, e->k, &random);
+    while (*random++ != s)
+        at++;
+    place = cpu_member(e, e->step, offsetof(NndStep, place), LLVMPointerTypeInContext(e->C, 0));
+    place = cpu_member(e, place, (size_t)at * 8, LLVMInt64TypeInContext(e->C));
+    return LLVMBuildTrunc(e->B, place, LLVMInt32TypeInContext(e->C), "");
+}
+
 static LLVMValueRef random_value(Emit *e, const Stmt *s)
 {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(e->C);
     LLVMValueRef seed = cpu_member(e, e->step, offsetof(NndStep, seed), i64);
     LLVMValueRef step = cpu_member(e, e->step, offsetof(NndStep, step), i64);
 
-    return cpu_random(e, cpu_index(e, s->at, i64), seed, step, s->stream, s->dtype);
+    return cpu_random(e, cpu_index(e, s->at, i64), seed, step, random_stream(e, s), s->dtype);
 }
 
 static LLVMValueRef let(Emit *e, const Stmt *s)
@@ -190,6 +207,10 @@ static void open_function(Emit *e, const char *name)
     e->fn = LLVMAddFunction(e->M, name, type);
     LLVMAddAttributeAtIndex(e->fn, LLVMAttributeFunctionIndex,
                             LLVMCreateStringAttribute(e->C, "prefer-vector-width", 19, "512", 3));
+    /* scopes of loads and stores hold for one call alone */
+    if (e->shared)
+        LLVMAddAttributeAtIndex(e->fn, LLVMAttributeFunctionIndex,
+                                LLVMCreateEnumAttribute(e->C, LLVMGetEnumAttributeKindForName("noinline", 8), 0));
     e->step = LLVMGetParam(e->fn, 0);
     LLVMPositionBuilderAtEnd(e->B, LLVMAppendBasicBlockInContext(e->C, e->fn, ""));
 }
@@ -208,9 +229,10 @@ static void parallel_loop(Emit *e, const Stmt *s)
     LLVMPositionBuilderAtEnd(e->B, none);
 }
 
-LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, const char *name)
+LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name)
 {
     e->k = k;
+    e->shared = shared;
     e->var = arena_array(e->mem, LLVMValueRef, k->nvar + 1);
     e->value = arena_array(e->mem, LLVMValueRef, k->nvalue + 1);
     e->vec_var = -1;

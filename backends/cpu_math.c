@@ -164,13 +164,13 @@ static LLVMValueRef xor3(Emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c
     return LLVMBuildXor(e->B, LLVMBuildXor(e->B, a, b, ""), c, "");
 }
 
-LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, uint32_t stream, Dtype d)
+LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, LLVMValueRef stream, Dtype d)
 {
     LLVMBuilderRef B = e->B;
     bool vec = cpu_is_vector(index);
     int lanes = vec ? (int)LLVMGetVectorSize(LLVMTypeOf(index)) : 1;
     Words c01 = split(e, index), key = split(e, vec ? cpu_splat(e, seed, lanes) : seed);
-    LLVMValueRef c0 = c01.low, c1 = c01.high, c2 = cpu_int(c01.low, (int32_t)stream);
+    LLVMValueRef c0 = c01.low, c1 = c01.high, c2 = cpu_is_vector(c01.low) ? cpu_vector(e, stream) : stream;
     LLVMValueRef c3 = split(e, vec ? cpu_splat(e, step, lanes) : step).low;
 
     for (int round = 0; round < 10; round++) {

@@ -83,8 +83,7 @@ static void find_layers(Summary *s)
     s->of = arena_array(mem, int, s->g->nnode + 1);
     s->pure = arena_array(mem, bool, s->g->nnode + 1);
     layer_named(s, "");
-    for (int i = 0; i < s->g->nwrite; i++)
-        graph_reach(s->g, s->g->write[i].value, want);
+    graph_reach_ends(s->g, want);
     for (int id = 1; id < s->g->nnode; id++)
         if (want[id])
             place_node(s, id);

@@ -40,10 +40,7 @@ double graph_flops(const Graph *g)
     bool  *want = arena_array(&mem, bool, g->nnode + 1);
     double sum = 0;
 
-    for (int i = 0; i < g->nwrite; i++)
-        graph_reach(g, g->write[i].value, want);
-    for (int i = 0; i < g->nmin; i++)
-        graph_reach(g, g->min[i].loss, want);
+    graph_reach_ends(g, want);
     for (int id = 1; id < g->nnode; id++)
         sum += want[id] ? node_flops(g, &g->node[id]) : 0;
     arena_free(&mem);

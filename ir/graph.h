@@ -174,6 +174,7 @@ Ref    graph_clone_node(Graph *to, const Node *nd, const Ref *arg);       /* the
 /* The same without the copying of writes: map[id] is each node's copy; for joining two graphs. */
 void   graph_copy_into(Graph *to, const Graph *from, Ref *map, const bool *want, GraphMake *make, void *ctx);
 void   graph_reach(const Graph *g, Ref r, bool *want);                    /* marks r and all it depends on */
+void   graph_reach_ends(const Graph *g, bool *want);                      /* what writes and losses depend on */
 bool  *graph_live(const Graph *g);                                        /* marks of what writes and minimizes reach, by node */
 void   graph_copy_ends(Graph *to, const Graph *from, const Ref *map);     /* writes and minimizes, of the copies */
 bool   graph_holds(const Graph *g, Op op);

@@ -25,6 +25,15 @@ void graph_reach(const Graph *g, Ref r, bool *want)
     reach_down(g, r.id, want);
 }
 
+void graph_reach_ends(const Graph *g, bool *want)
+{
+    for (int i = 0; i < g->nwrite; i++)
+        want[g->write[i].value.id] = true;
+    for (int i = 0; i < g->nmin; i++)
+        want[g->min[i].loss.id] = true;
+    reach_down(g, g->nnode - 1, want);
+}
+
 Ref graph_clone_node(Graph *to, const Node *nd, const Ref *arg)
 {
     return graph_make(to, nd->op, nd->loc, nd->narg, arg, nd->attr, &nd->type, NULL);

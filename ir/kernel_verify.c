@@ -102,19 +102,22 @@ static bool narrower(Check *c, Known *k, const Guard *g)
     return false;
 }
 
-/* The range where guards hold: a part of a may be a multiple of a guarded form, and has its range then. */
+/* The range where guards hold: a part of a may be a multiple of a guarded form, and has its range then.  Which guard
+ * is looked at first matters, so each is; what lies in all the ranges found remains. */
 static bool guarded_range(Check *c, Affine a, const Stmt *within, int64_t *least, int64_t *most)
 {
-    Known k = { .rest = a };
+    int n = within ? within->nguard : 0;
 
     if (!range(c, a, least, most))
         return false;
-    k.low = *least;
-    k.high = *most;
-    for (int i = within ? within->nguard - 1 : -1; i >= 0 && size(k.low) < INT64_MAX / 4 && size(k.high) < INT64_MAX / 4; i--)
-        narrower(c, &k, &within->guard[i]);
-    *least = k.low;
-    *most = k.high;
+    for (int first = 0; first < n && size(*least) < INT64_MAX / 4 && size(*most) < INT64_MAX / 4; first++) {
+        Known k = { .rest = a, .low = *least, .high = *most };
+
+        for (int i = 0; i < n; i++)
+            narrower(c, &k, &within->guard[(first + i) % n]);
+        *least = k.low > *least ? k.low : *least;
+        *most = k.high < *most ? k.high : *most;
+    }
     return !c->error;
 }
 

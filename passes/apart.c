@@ -41,8 +41,7 @@ static Graph *apart_graph(const Graph *from)
     int    nnode;
 
     assert(!from->nmin && "autodiff takes the losses away");
-    for (int i = 0; i < from->nwrite; i++)
-        graph_reach(from, from->write[i].value, want);
+    graph_reach_ends(from, want);
     /* the reads first: nothing that is computed may come before them */
     for (int id = 1; id < from->nnode; id++)
         if (want[id] && from->node[id].op == OP_read)

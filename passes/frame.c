@@ -59,7 +59,7 @@ static Ref side_by_side(Graph *g, const Node *nd, Ref a)
     Type    t = nd->type;
     int     n = nd->attr.n / 5, last = 0;
     int64_t behind[MAX_RANK] = { 0 }, none[MAX_RANK] = { 0 }, perm[MAX_RANK], at[MAX_RANK];
-    bool    joined[MAX_RANK] = { false };
+    bool    joined[MAX_RANK] = { false }, any = false;
 
     for (int d = 0; d < t.rank; d++)
         at[d] = -1, t.dim[d] = graph_at(g, a)->type.dim[d];
@@ -69,10 +69,12 @@ static Ref side_by_side(Graph *g, const Node *nd, Ref a)
         if (!is_apart(&w))
             continue;
         behind[nd->type.rank + i] = w.stride - w.size;
-        joined[i] = true;
+        joined[i] = any = true;
         at[w.axis] = nd->type.rank + i;
         t.dim[w.axis] *= w.stride;
     }
+    if (!any)
+        return a;
     a = move_frame(g, nd->loc, a, none, behind);
     for (int d = 0; d < nd->type.rank; d++) {
         perm[last++] = d;

@@ -365,8 +365,7 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
     bool *want = arena_array(mem, bool, from->nnode);
     int *copy = arena_array(mem, int, from->nwrite + 1), nnode;
 
-    for (int i = 0; i < from->nwrite; i++)
-        graph_reach(from, from->write[i].value, want);
+    graph_reach_ends(from, want);
     graph_copy_into(to, from, map, want, prepare_node, NULL);
     nnode = to->nnode;
     for (int i = 0; i < from->nwrite; i++) {

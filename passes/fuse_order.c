@@ -81,6 +81,19 @@ static void data_edges(Fuse *f, Edges *es, int id, int k)
     }
 }
 
+/* Kernel k comes before those that write the slots which id reads, itself or through nodes that float. */
+static void reads_before(Fuse *f, Edges *es, int id, int k, const int *writer)
+{
+    const Node *nd = &f->g->node[id];
+    int slot = nd->op == OP_read ? (int)nd->attr.v[0] : -1;
+
+    if (slot >= 0 && writer[slot] && slot_is_kept(f->g->m->slot[slot].kind))
+        add_edge(f, es, k, writer[slot]);
+    for (int i = 0; i < nd->narg; i++)
+        if (!f->kernel[nd->arg[i].id])
+            reads_before(f, es, nd->arg[i].id, k, writer);
+}
+
 /* Slots are read as they were before the step: readers first, then the kernel that writes. */
 static void slot_edges(Fuse *f, Edges *es)
 {
@@ -88,15 +101,9 @@ static void slot_edges(Fuse *f, Edges *es)
 
     for (int i = 0; i < f->g->nwrite; i++)
         writer[f->g->write[i].slot] = f->kernel[f->g->write[i].value.id];
-    for (int i = 0; i < f->g->nwrite; i++) {
-        int slot = f->g->write[i].slot;
-
-        if (!slot_is_kept(f->g->m->slot[slot].kind))
-            continue;
-        for (int j = 1; j <= f->nk; j++)
-            if (j != writer[slot] && fuse_reads(f, j, slot, false))
-                add_edge(f, es, j, writer[slot]);
-    }
+    for (int id = 1; id < f->g->nnode; id++)
+        if (f->kernel[id])
+            reads_before(f, es, id, f->kernel[id], writer);
 }
 
 /* Kahn's algorithm, the smallest ready kernel first.  order[k] is k's place from 1, 0 if it is in a cycle. */

@@ -86,11 +86,11 @@ static int count_commutative(const Expr *e)
 bool rules_match(const RuleExpr *rule, Rule which, Graph *g, const Node *nd, bool arg_shared, Match *mt)
 {
     const Expr *pattern = rule[which].pattern;
-    unsigned    ways = 1u << count_commutative(pattern);
-    Op          op;
 
-    if (!rules_op(pattern, &op) || op != nd->op)
+    if (rule[which].root != nd->op)
         return false;
+
+    unsigned ways = 1u << count_commutative(pattern);
     for (unsigned turned = 0; turned < ways; turned++) {
         Attempt at = { .mt = mt, .turned = turned };
 

@@ -250,6 +250,8 @@ const RuleExpr *rules_parse(Arena *mem)
         rule[i].pattern = expr_table(mem, rule_info[i].pattern, &np)[0];
         rule[i].replacement = expr_table(mem, rule_info[i].replacement, &nr)[0];
         assert(np == 1 && nr == 1 && "one expression a side");
+        if (!rules_op(rule[i].pattern, &rule[i].root))
+            assert(!"a pattern is an operation");
     }
     return rule;
 }

@@ -37,7 +37,7 @@ typedef enum Rule {
 extern const RuleInfo rule_info[NRULE];
 
 /* Both sides of a rule, read. */
-typedef struct RuleExpr { Expr *pattern, *replacement; } RuleExpr;
+typedef struct RuleExpr { Expr *pattern, *replacement; Op root; } RuleExpr;      /* root: the pattern's operation */
 const RuleExpr *rules_parse(Arena *mem);                    /* NRULE of them */
 
 /* rules_match, rules_replace (match.c) - does a rule fit a node whose arguments are in g, and what takes

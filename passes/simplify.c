@@ -92,14 +92,11 @@ static const int *count_uses(const Graph *g)
     int  *nuse = arena_array(&g->m->mem, int, g->nnode);
     bool *want = arena_array(&g->m->mem, bool, g->nnode);
 
-    for (int i = 0; i < g->nwrite; i++) {
+    graph_reach_ends(g, want);
+    for (int i = 0; i < g->nwrite; i++)
         nuse[g->write[i].value.id]++;
-        graph_reach(g, g->write[i].value, want);
-    }
-    for (int i = 0; i < g->nmin; i++) {
+    for (int i = 0; i < g->nmin; i++)
         nuse[g->min[i].loss.id]++;
-        graph_reach(g, g->min[i].loss, want);
-    }
     for (int id = 1; id < g->nnode; id++) {
         for (int i = 0; want[id] && i < g->node[id].narg; i++)
             nuse[g->node[id].arg[i].id]++;

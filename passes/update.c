@@ -52,8 +52,7 @@ static void splice(Graph *to, const Graph *update, Ref *grad)
     Ref   *map = arena_array(mem, Ref, update->nnode);
     bool  *want = arena_array(mem, bool, update->nnode);
 
-    for (int i = 0; i < update->nwrite; i++)
-        graph_reach(update, update->write[i].value, want);
+    graph_reach_ends(update, want);
     graph_copy_into(to, update, map, want, join, grad);
     for (int i = 0; i < update->nwrite; i++)
         graph_write(to, update->write[i].loc, update->write[i].slot, map[update->write[i].value.id]);

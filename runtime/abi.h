@@ -171,6 +171,7 @@ struct NndStep {
     uint64_t           seed;
     const double      *scalar;
     double            *metric;       /* this batch's figures */
+    const int64_t     *place;        /* of the kernel that runs, if it is one for several: where its buffers begin, in bytes; its streams */
 };
 
 #endif

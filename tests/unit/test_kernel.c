@@ -98,6 +98,9 @@ static void same_list(const Stmt *a, const Stmt *b)
         assert_int_equal(a->narg, b->narg);
         assert_memory_equal(a->arg, b->arg, (size_t)a->narg * sizeof *a->arg);
         assert_true(aff_equal(a->at, b->at) && aff_equal(a->row, b->row));
+        assert_int_equal(a->nguard, b->nguard);
+        for (int i = 0; i < a->nguard; i++)
+            assert_true(aff_equal(a->guard[i].at, b->guard[i].at) && a->guard[i].size == b->guard[i].size);
         assert_int_equal(a->stream, b->stream);
         assert_true(a->buf == b->buf && a->local == b->local && a->extent == b->extent && a->count == b->count);
         assert_true(a->par == b->par && a->unroll == b->unroll && a->lanes == b->lanes);
@@ -179,7 +182,8 @@ static void test_numbers(void **state)
         "plan eval 2 {\n  buffer b0 : state+0 f32[8] @p\n  scratch 0\n  kernel k1 \"a \\\"b\\\"\" flops 0.5 {\n"
         "    for i0 < 8 {\n      %0 = -inf : f32\n      %1 = nan : f32\n      %2 = -0 : f32\n      %3 = 1e-45 : f64\n"
         "      %4 = index -3*i0 - 4 : i32\n      %5 = load b0[-i0 + 7] : f32\n      %6 = lt %0, %5 : bool from f32\n"
-        "      store b0[i0], %5\n    }\n  }\n}\n";
+        "      store b0[i0], %5\n      %7 = within i0 - 1 < 8, -i0 + 2 < 3 : bool\n      %8 = load b0[i0 - 1] : f32 if %7\n"
+        "      pick i1 < 8 = %4\n      %9 = load b0[i1] : f32\n    }\n  }\n}\n";
     Module *m = module_read("<text>", text, sizeof text - 1);
     char    *again;
     size_t  n;
@@ -192,6 +196,9 @@ static void test_numbers(void **state)
     assert_non_null(strstr(again, "%2 = -0 : f32\n"));
     assert_non_null(strstr(again, "load b0[-i0 + 7] : f32\n"));
     assert_non_null(strstr(again, "bool from f32\n"));
+    assert_non_null(strstr(again, "%7 = within i0 - 1 < 8, -i0 + 2 < 3 : bool\n"));
+    assert_non_null(strstr(again, "%8 = load b0[i0 - 1] : f32 if %7\n"));
+    assert_non_null(strstr(again, "pick i1 < 8 = %4\n"));
     check_text(m);
     free(again);
     module_free(m);
@@ -243,6 +250,19 @@ static const Mistake mistake[] = {
     { "%0 = 1 : u8\nstore b2[row 0][0], %0", NULL },
     { "%0 = 1 : u8\nstore b2[0], %0", "it only flows in" },
     { "%0 = load b3[0] : f64", "it only flows out" },
+    { "for i0 < 9 {\n%0 = within i0 < 9 : bool\n%1 = load b0[i0] : f32 if %0\n}", "b0 is touched at 0 .. 8" },
+    { "for i0 < 9 {\n%0 = within i0 - 1 < 8 : bool\n%1 = load b0[i0] : f32 if %0\n}", "b0 is touched at 1 .. 8" },
+    { "for i0 < 9 {\nfor i1 < 3 {\n%0 = within i0 - i1 < 4 : bool\n%1 = load b0[3*i0 - 2*i1] : f32 if %0\n}\n}",
+      "b0 is touched at 0 .. 11" },
+    { "%0 = 1 : bool\n%1 = load b0[0] : f32 if %0", "%0, a load's condition, is no `within`" },
+    { "%0 = load b0[0] : f32 if %1", "%1 is used where it can't be seen" },
+    { "%0 = within i0 < 4 : bool", "no loop around it" },
+    { "for i0 < 2 {\n%0 = within i0 < 4 : i32\n}", "is no bool of guards" },
+    { "%0 = 1 : f32\npick i0 < 4 = %0", "i0 is picked by f32" },
+    { "pick i0 < 4 = %0", "by a value that can't be seen" },
+    { "%0 = 1 : i32\npick i0 < 9 = %0\n%1 = load b0[i0] : f32", "b0 is touched at 0 .. 8" },
+    { "for i0 < 2 {\n%0 = 1 : i32\npick i1 < 4 = %0\n}\n%1 = load b0[i1] : f32", "no loop around it" },
+    { "for i0 < 8 par {\n%0 = index i0 : i32\npick i1 < 8 = %0\n%1 = 1 : f32\nstore b0[i1], %1\n}", "store to the same place" },
     { "for i0 < 1000000000000 {\nfor i1 < 1000000000000 {\n%0 = index 100000000000000*i0 + i1 : i32\n}\n}", "too large" },
 };
 
