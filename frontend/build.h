@@ -144,12 +144,13 @@ bool  build_size(Build *b, const Expr *e, const char *what, int64_t *out);  /* a
 bool  size_of(Build *b, Loc at, const char *what, const Value *v, int64_t *out);
 bool  build_fixed(Build *b, Loc at, const char *what, const Value *v);      /* an error if it depends on the batch */
 bool  build_unfold(Build *b, Loc at);                                 /* counts what is written out, an error if it is too much */
+bool  build_run(Build *b, const Expr *list, const char *what, Value *run);  /* the whole numbers of a list, as a run */
 bool  build_truth(Build *b, const Expr *e, bool *out);                /* a truth known now */
 Value build_point(Build *b, const Expr *e, Op op, int narg, Value *arg);
 bool  build_builtin(Build *b, const Expr *e, Value *out);             /* false: no builtin has this name */
 bool  is_builtin_op(Op op);                                           /* it may be called by its name */
 void  find_labels(const Expr *e);                                     /* turns argument names of no builtin into labels */
-const char *const *builtin_names(int *n);
+const char *builtin_name(int i);                                     /* of the i-th builtin, NULL behind the last */
 Value build_grad(Build *b, const Expr *e, Op op);                      /* build_grad.c */
 Value build_variable(Build *b, const Expr *e, Op op);
 bool *build_flow(Build *b, Ref y);                                    /* the nodes that a derivative of y flows back to, by number */

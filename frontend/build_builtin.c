@@ -1,106 +1,7 @@
 /* build_builtin.c - what functions of the language are made of: operations of ops.def and questions about shapes. */
-#include "frontend/build.h"
+#include "frontend/build_builtin.h"
 
 #include <string.h>
-
-typedef Value BuiltinFn(Build *b, const Expr *e, Op op);
-typedef struct Builtin { const char *name; BuiltinFn *make; Op op; } Builtin;
-
-/* ---- arguments ---- */
-
-static const Expr *named(const Expr *e, const char *name, int place)
-{
-    int at = 0;
-
-    for (int i = 0; i < e->narg; i++) {
-        if (e->argname && e->argname[i] ? !strcmp(e->argname[i], name) : at == place)
-            return e->arg[i];
-        at += !(e->argname && e->argname[i]);
-    }
-    return NULL;
-}
-
-/* Only these names, at most so many arguments in order. */
-static bool only(Build *b, const Expr *e, int max, const char *const *name, int n)
-{
-    int count = 0;
-
-    for (int i = 0; i < e->narg; i++) {
-        bool known = !e->argname || !e->argname[i];
-
-        count += known;
-        for (int j = 0; j < n && !known; j++)
-            known = !strcmp(e->argname[i], name[j]);
-        if (!known || count > max) {
-            const char *near = known ? NULL : diag_near(e->argname[i], name, n);
-
-            if (known)
-                build_error(b, e->arg[i]->loc, "%s takes %d argument%s, this is one more", e->name, max, max == 1 ? "" : "s");
-            else
-                build_error(b, e->argname_loc[i], near ? "%s has no parameter `%s`; did you mean `%s`?"
-                                                       : "%s has no parameter `%s`", e->name, e->argname[i], near);
-            return false;
-        }
-    }
-    return true;
-}
-
-static Value tensor(Build *b, const Expr *e, int place)
-{
-    const Expr *a = named(e, "x", place);
-    Value v;
-
-    if (!a)
-        return build_error(b, e->loc, "%s wants a tensor", e->name);
-    v = build_value(b, a);
-    if (v.kind == VAL_NUMBER)
-        v = build_node_of(b, a->loc, &v, &(Type){ .dtype = v.is_truth ? DT_bool : build_float(b) });
-    if (v.kind && v.kind != VAL_NODE)
-        return build_error(b, a->loc, "%s wants a tensor, got %s", e->name, build_describe(b, &v));
-    return v;
-}
-
-/* A whole number from -rank to rank - 1, counted from the end if it is negative. */
-static bool one_axis(Build *b, const Expr *e, int rank, int64_t *axis)
-{
-    if (!build_int(b, e, "an axis", axis))
-        return false;
-    if (*axis < -rank || *axis >= rank) {
-        build_error(b, e->loc, "there is no axis %lld in a tensor of %d", (long long)*axis, rank);
-        return false;
-    }
-    *axis += *axis < 0 ? rank : 0;
-    return true;
-}
-
-static bool axis_list(Build *b, const Expr *e, int rank, int *n, int64_t *axis)
-{
-    bool used[MAX_RANK] = { 0 };
-    Value v = { .kind = VAL_ALL };
-
-    *n = 0;
-    if (e && e->kind != EXPR_LIST && !(v = build_value(b, e)).kind)
-        return false;
-    if (!e || v.kind == VAL_ALL) {
-        bool list = e && e->kind == EXPR_LIST;
-
-        for (int i = 0; i < rank && !list; i++)
-            axis[(*n)++] = i;
-        if (!list)
-            return true;
-    }
-    for (int i = 0; i < (e->kind == EXPR_LIST ? e->narg : 1); i++) {
-        int64_t x;
-
-        if (!one_axis(b, e->kind == EXPR_LIST ? e->arg[i] : e, rank, &x))
-            return false;
-        used[x] = true;
-    }
-    for (int i = 0; i < rank; i++)
-        if (used[i])
-            axis[(*n)++] = i;
-    return true;
-}
 
 /* ---- reductions ---- */
 
@@ -118,7 +19,7 @@ static Value keep_axes(Build *b, const Expr *e, Value v, int n, const int64_t *a
 
 static bool wants_keep(Build *b, const Expr *e, bool *keep)
 {
-    const Expr *k = named(e, "keep", 99);
+    const Expr *k = argument(e, "keep", 99);
 
     *keep = false;
     return !k || build_truth(b, k, keep);
@@ -126,14 +27,13 @@ static bool wants_keep(Build *b, const Expr *e, bool *keep)
 
 static Value reduce(Build *b, const Expr *e, Op op)
 {
-    static const char *const names[] = { "x", "axis", "keep" };
     int64_t axis[MAX_RANK];
     bool keep;
     int n;
     Value v;
 
-    if (!only(b, e, 2, names, 3) || !(v = tensor(b, e, 0)).kind
-        || !axis_list(b, named(e, "axis", 1), value_type(b, &v)->rank, &n, axis) || !wants_keep(b, e, &keep))
+    if (!(v = argument_tensor(b, e, "x", 0)).kind
+        || !axis_list(b, argument(e, "axis", 1), value_type(b, &v)->rank, &n, axis) || !wants_keep(b, e, &keep))
         return (Value){ 0 };
     if (op == OP_sum && value_type(b, &v)->dtype == DT_bool)
         v.ref = graph_cast(b->g, e->loc, v.ref, DT_i32);
@@ -146,61 +46,35 @@ static Value reduce(Build *b, const Expr *e, Op op)
     return keep && n ? keep_axes(b, e, v, n, axis) : v;
 }
 
+/* argmax(x), of the last axis; argmax(x, axis: [1, 2]), the place among all of these, counted in row-major order */
 static Value arg_reduce(Build *b, const Expr *e, Op op)
 {
-    static const char *const names[] = { "x", "axis" };
-    const Expr *which;
-    int64_t axis;
-    Value v;
+    const Expr *which = argument(e, "axis", 1);
+    int64_t axis[MAX_RANK];
+    int n = 1, rank;
+    Value v = argument_tensor(b, e, "x", 0);
 
-    if (!only(b, e, 2, names, 2) || !(v = tensor(b, e, 0)).kind)
-        return (Value){ 0 };
-    axis = value_type(b, &v)->rank - 1;
-    which = named(e, "axis", 1);
-    if (axis < 0)
+    if (!v.kind)
+        return v;
+    rank = value_type(b, &v)->rank;
+    axis[0] = rank - 1;
+    if (!rank)
         return build_error(b, e->loc, "%s wants an axis, got %s", e->name, build_describe(b, &v));
-    if (which && !one_axis(b, which, (int)axis + 1, &axis))
+    if (which && !axis_list(b, which, rank, &n, axis))
         return (Value){ 0 };
-    return value_node(b, build_make(b, op, e->name_loc, 1, &v.ref, 1, &axis, NULL), e->loc);
+    return value_node(b, build_make(b, op, e->name_loc, 1, &v.ref, n, axis, NULL), e->loc);
 }
 
 /* ---- movement ---- */
 
-/* One number or a run of axes in a list of sizes. */
-static bool size_list(Build *b, const Expr *e, int *n, int64_t *dim)
-{
-    *n = 0;
-    if (!e || e->kind != EXPR_LIST) {
-        build_error(b, e ? e->loc : (Loc){ 0 }, "a list of sizes is wanted: [2, 3]");
-        return false;
-    }
-    for (int i = 0; i < e->narg; i++) {
-        Value v = build_value(b, e->arg[i]);
-        int more = v.kind == VAL_RUN ? v.nrun : 1;
-
-        if (!v.kind)
-            return false;
-        if (v.kind != VAL_RUN && !size_of(b, e->arg[i]->loc, "a size", &v, &v.integer))
-            return false;
-        if (*n + more > MAX_RANK) {
-            build_error(b, e->loc, "more than %d axes", MAX_RANK);
-            return false;
-        }
-        for (int j = 0; j < more; j++)
-            dim[(*n)++] = v.kind == VAL_RUN ? v.run[j] : v.integer;
-    }
-    return true;
-}
-
 /* reshape(x, [2, -1]): one size may be left to the others */
 static Value reshape(Build *b, const Expr *e, Op op)
 {
-    static const char *const names[] = { "x", "shape" };
     int64_t dim[MAX_RANK], known = 1;
     int n, open = -1;
     Value v;
 
-    if (!only(b, e, 2, names, 2) || !(v = tensor(b, e, 0)).kind || !size_list(b, named(e, "shape", 1), &n, dim))
+    if (!(v = argument_tensor(b, e, "x", 0)).kind || !size_list(b, argument(e, "shape", 1), &n, dim))
         return (Value){ 0 };
     for (int i = 0; i < n; i++) {
         if (dim[i] == -1 && open < 0)
@@ -221,16 +95,15 @@ static Value reshape(Build *b, const Expr *e, Op op)
 /* transpose(x): the last two axes; transpose(x, [1, 0, 2]) */
 static Value transpose(Build *b, const Expr *e, Op op)
 {
-    static const char *const names[] = { "x", "axes" };
     const Expr *list;
     int64_t perm[MAX_RANK];
     int rank;
     Value v;
 
-    if (!only(b, e, 2, names, 2) || !(v = tensor(b, e, 0)).kind)
+    if (!(v = argument_tensor(b, e, "x", 0)).kind)
         return (Value){ 0 };
     rank = value_type(b, &v)->rank;
-    list = named(e, "axes", 1);
+    list = argument(e, "axes", 1);
     if (!list && rank < 2)
         return build_error(b, e->loc, "transpose wants two axes, got %s", build_describe(b, &v));
     for (int i = 0; i < rank; i++)
@@ -248,13 +121,12 @@ static Value transpose(Build *b, const Expr *e, Op op)
 /* expand(x, [4, 3]): x stands at the end, or has size 1 where it is stretched */
 static Value expand(Build *b, const Expr *e, Op op)
 {
-    static const char *const names[] = { "x", "shape" };
     int64_t dim[MAX_RANK];
     int n;
     Value v, shape;
 
     (void)op;
-    if (!only(b, e, 2, names, 2) || !(v = tensor(b, e, 0)).kind || !size_list(b, named(e, "shape", 1), &n, dim))
+    if (!(v = argument_tensor(b, e, "x", 0)).kind || !size_list(b, argument(e, "shape", 1), &n, dim))
         return (Value){ 0 };
     Type to = ty_make(value_type(b, &v)->dtype, n, dim);
 
@@ -272,31 +144,15 @@ static Value expand(Build *b, const Expr *e, Op op)
 
 /* ---- counting ---- */
 
-/* A field's values reach a bounded use through casts and movement alone: the bound is the field's own. */
-static void bound_field(Build *b, Ref r, int64_t bound)
-{
-    const Node *nd = graph_at(b->g, r);
-
-    while (nd->narg == 1 && (nd->op == OP_cast || op_info[nd->op].cls == CLASS_MOVE))
-        nd = graph_at(b->g, nd->arg[0]);
-    if (nd->op != OP_read)
-        return;
-    Slot *s = &b->m->slot[nd->attr.v[0]];
-
-    if ((s->kind == SLOT_field || s->kind == SLOT_input) && (!s->bound || bound < s->bound))
-        s->bound = bound;
-}
-
 static Value is_class(Build *b, const Expr *e, Op op)
 {
-    static const char *const names[] = { "x", "classes" };
     const Expr *classes;
     int64_t k;
     Value v;
 
-    if (!only(b, e, 2, names, 2) || !(v = tensor(b, e, 0)).kind)
+    if (!(v = argument_tensor(b, e, "x", 0)).kind)
         return (Value){ 0 };
-    if (!(classes = named(e, "classes", 1)))
+    if (!(classes = argument(e, "classes", 1)))
         return build_error(b, e->loc, "is_class wants a number of classes");
     if (!build_int(b, classes, "the number of classes", &k))
         return (Value){ 0 };
@@ -335,7 +191,7 @@ static uint32_t stream_of(const char *name, int n)
  * such calls of the step, so two dropouts differ, and entries of other batches draw alike. */
 static Value step_noise(Build *b, const Expr *e, Op op)
 {
-    Value v = tensor(b, e, 0);
+    Value v = argument_tensor(b, e, "x", 0);
     int64_t stream = stream_of(arena_printf(&b->md->mem, "%srandom(x)", b->scope->prefix), b->nnoise++);
     Type t;
 
@@ -365,17 +221,35 @@ static Value random_numbers(Build *b, const Expr *e, Op op)
 
 /* ---- questions about shapes ---- */
 
+/* of a tensor, or of a pair, whose size is the product of its two numbers */
+static Value shape_argument(Build *b, const Expr *e, Type *t)
+{
+    const Expr *a = e->narg ? e->arg[0] : NULL;
+    Value v = a && a->kind == EXPR_NAME ? build_value(b, a) : (Value){ 0 };
+
+    if (v.kind == VAL_RUN) {
+        *t = ty_make(DT_i32, v.nrun, v.run);
+        return v;
+    }
+    v = argument_tensor(b, e, "x", 0);
+    if (v.kind)
+        *t = *value_type(b, &v);
+    return v;
+}
+
 static Value size(Build *b, const Expr *e, Op op)
 {
-    Value v = tensor(b, e, 0);
+    Type t;
+    Value v = shape_argument(b, e, &t);
 
     (void)op;
-    return v.kind ? value_size(b, ty_count(value_type(b, &v))) : v;
+    return v.kind ? value_size(b, ty_count(&t)) : v;
 }
 
 static Value axis_size(Build *b, const Expr *e, Op op)
 {
-    Value v = tensor(b, e, 0);
+    Type t;
+    Value v = shape_argument(b, e, &t);
     int64_t axis;
 
     (void)op;
@@ -383,15 +257,15 @@ static Value axis_size(Build *b, const Expr *e, Op op)
         return v;
     if (e->narg != 2)
         return build_error(b, e->loc, "dim wants a tensor and an axis");
-    if (!one_axis(b, e->arg[1], value_type(b, &v)->rank, &axis))
+    if (!one_axis(b, e->arg[1], t.rank, &axis))
         return (Value){ 0 };
-    return value_size(b, value_type(b, &v)->dim[axis]);
+    return value_size(b, t.dim[axis]);
 }
 
 /* real(x): whole numbers and truths as floats, floats as they are */
 static Value real(Build *b, const Expr *e, Op op)
 {
-    Value v = tensor(b, e, 0);
+    Value v = argument_tensor(b, e, "x", 0);
 
     (void)op;
     if (v.kind && !dt_is_float(value_type(b, &v)->dtype))
@@ -409,24 +283,46 @@ static Value sum_each(Build *b, const Expr *e, Op op)
 /* ---- the table ---- */
 
 static const Builtin builtins[] = {
-    { "sum", reduce, OP_sum },         { "max", reduce, OP_max },           { "min", reduce, OP_min },
-    { "argmax", arg_reduce, OP_argmax }, { "argmin", arg_reduce, OP_argmin }, { "reshape", reshape, OP_reshape },
-    { "transpose", transpose, OP_transpose }, { "expand", expand, OP_expand }, { "is_class", is_class, OP_one_hot },
-    { "iota", iota, OP_iota },         { "random", random_numbers, OP_random }, { "size", size, NOP },
-    { "dim", axis_size, NOP },         { "real", real, NOP },               { "sum_each", sum_each, NOP },
-    { "grad", build_grad, OP_grad },   { "variable", build_variable, OP_variable },
+    { "sum", reduce, OP_sum, 2, { "x", "axis", "keep" } },
+    { "max", reduce, OP_max, 2, { "x", "axis", "keep" } },
+    { "min", reduce, OP_min, 2, { "x", "axis", "keep" } },
+    { "first_max", reduce, OP_first_max, 2, { "x", "axis", "keep" } },
+    { "argmax", arg_reduce, OP_argmax, 2, { "x", "axis" } },
+    { "argmin", arg_reduce, OP_argmin, 2, { "x", "axis" } },
+    { "cumsum", build_cumsum, OP_cumsum, 2, { "x", "axis" } },
+    { "reshape", reshape, OP_reshape, 2, { "x", "shape" } },
+    { "transpose", transpose, OP_transpose, 2, { "x", "axes" } },
+    { "expand", expand, OP_expand, 2, { "x", "shape" } },
+    { "slice", build_slice, OP_slice, 5, { "x", "axis", "from", "to", "step" } },
+    { "part", build_part, OP_slice, 4, { "x", "axis", "index", "count" } },
+    { "reverse", build_reverse, OP_slice, 2, { "x", "axis" } },
+    { "pad", build_pad, OP_pad, 5, { "x", "axis", "before", "behind", "value" } },
+    { "concat", build_concat, OP_pad, ANY_NUMBER, { "axis" } },
+    { "stack", build_stack, OP_pad, ANY_NUMBER, { "axis" } },
+    { "window", build_window, OP_window, 5, { "x", "axis", "size", "stride", "dilation" } },
+    { "conv", build_conv, OP_conv, 2, { "x", "w", "stride", "padding", "padding_behind", "dilation", "dilation_x" } },
+    { "gather", build_gather, OP_gather, 3, { "x", "numbers", "axis" } },
+    { "scatter_add", build_scatter, OP_scatter, 4, { "x", "numbers", "size", "axis" } },
+    { "is_class", is_class, OP_one_hot, 2, { "x", "classes" } },
+    { "iota", iota, OP_iota, OWN_CHECKS, { NULL } },
+    { "random", random_numbers, OP_random, OWN_CHECKS, { "x" } },
+    { "size", size, NOP, OWN_CHECKS, { "x" } },
+    { "dim", axis_size, NOP, OWN_CHECKS, { "x" } },
+    { "real", real, NOP, OWN_CHECKS, { "x" } },
+    { "sum_each", sum_each, NOP, OWN_CHECKS, { NULL } },
+    { "grad", build_grad, OP_grad, OWN_CHECKS, { NULL } },
+    { "variable", build_variable, OP_variable, OWN_CHECKS, { NULL } },
 };
 enum { NBUILTIN = sizeof builtins / sizeof *builtins };
 
-const char *const *builtin_names(int *n)
-{
-    static const char *const names[] = { "sum",    "max",  "min",    "argmax", "argmin", "reshape", "transpose", "expand",
-                                         "is_class", "iota", "random", "size",   "dim",    "real",
-                                         "sum_each", "grad", "variable" };
+const char *builtin_name(int i) { return i < NBUILTIN ? builtins[i].name : NULL; }
 
-    _Static_assert(sizeof names / sizeof *names == NBUILTIN, "a name for each builtin");
-    *n = NBUILTIN;
-    return names;
+static const Builtin *find_builtin(const char *name)
+{
+    for (int i = 0; i < NBUILTIN; i++)
+        if (!strcmp(builtins[i].name, name))
+            return &builtins[i];
+    return NULL;
 }
 
 /* f32(x): the only way from one dtype to another */
@@ -467,17 +363,15 @@ static Value point(Build *b, const Expr *e, Op op)
     return ok ? build_point(b, e, op, e->narg, arg) : (Value){ 0 };
 }
 
-/* sigmoid(fc1: linear(x, 50)): what no builtin takes as a parameter labels the call behind it */
+/* sigmoid(fc1: linear(x, 50)): what the builtin does not take as a parameter labels the call behind it */
 void find_labels(const Expr *e)
 {
-    static const char *const parameter[] = { "x", "axis", "keep", "shape", "axes", "classes" };
+    static const Builtin none = { "", NULL, NOP, 0, { NULL } };
+    const Builtin *f = find_builtin(e->name);
 
     for (int i = 0; i < e->narg; i++) {
-        bool known = !e->argname || !e->argname[i] || e->arg[i]->kind != EXPR_CALL || e->arg[i]->label;
-
-        for (size_t j = 0; j < sizeof parameter / sizeof *parameter && !known; j++)
-            known = !strcmp(e->argname[i], parameter[j]);
-        if (known)
+        if (!e->argname || !e->argname[i] || e->arg[i]->kind != EXPR_CALL || e->arg[i]->label
+            || is_parameter(f ? f : &none, e->argname[i]))
             continue;
         e->arg[i]->label = e->argname[i];
         e->argname[i] = NULL;
@@ -488,6 +382,7 @@ bool is_builtin_op(Op op) { return op_info[op].cls == CLASS_POINT && op_info[op]
 
 bool build_builtin(Build *b, const Expr *e, Value *out)
 {
+    const Builtin *f;
     Dtype d;
     Op op;
 
@@ -501,11 +396,12 @@ bool build_builtin(Build *b, const Expr *e, Value *out)
         *out = cast(b, e, d);
         return true;
     }
-    for (int i = 0; i < NBUILTIN; i++)
-        if (!strcmp(builtins[i].name, e->name)) {
-            *out = builtins[i].make(b, e, builtins[i].op);
-            return true;
-        }
+    if ((f = find_builtin(e->name))) {
+        bool fit = f->ordered == OWN_CHECKS || arguments_fit(b, e, f);
+
+        *out = fit ? f->make(b, e, f->op) : (Value){ 0 };
+        return true;
+    }
     if (op_parse(e->name, &op) && is_builtin_op(op)) {
         *out = point(b, e, op);
         return true;

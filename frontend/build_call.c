@@ -187,11 +187,20 @@ bool bind_type(Build *b, const TypeExpr *t, const Value *v, Loc at, const char *
 
 /* ---- arguments ---- */
 
-/* Settings: int, float, bool, text; `tensor` takes any node, `axis` a whole number or `all`. */
+/* Settings: int, float, bool, text; `axis`: a whole number, a list of them, or `all`; `pair`: a whole number for both, or
+ * a list of two.  `tensor` takes any node. */
 static bool is_setting(const TypeExpr *t)
 {
     return !t->has_dims && (!strcmp(t->name, "int") || !strcmp(t->name, "float") || !strcmp(t->name, "bool")
-                            || !strcmp(t->name, "text") || !strcmp(t->name, "axis"));
+                            || !strcmp(t->name, "text") || !strcmp(t->name, "axis") || !strcmp(t->name, "pair"));
+}
+
+/* A list becomes its numbers where it is written: names in it are the caller's. */
+static bool read_list(Build *b, const Decl *d, const Param *p, Value *v)
+{
+    if (v->kind != VAL_LIST || !is_setting(&p->type) || (strcmp(p->type.name, "axis") != 0 && strcmp(p->type.name, "pair") != 0))
+        return true;
+    return build_run(b, v->list, arena_printf(&b->md->mem, "%s: `%s`", d->name, p->name), v);
 }
 
 static bool setting_fits(const TypeExpr *t, const Value *v)
@@ -205,7 +214,9 @@ static bool setting_fits(const TypeExpr *t, const Value *v)
     if (!strcmp(t->name, "bool"))
         return v->kind == VAL_NUMBER && v->is_truth;
     if (!strcmp(t->name, "axis"))
-        return (number && v->is_int) || v->kind == VAL_ALL;
+        return (number && v->is_int) || v->kind == VAL_ALL || v->kind == VAL_RUN;
+    if (!strcmp(t->name, "pair"))
+        return (number && v->is_int && !v->of_batch) || (v->kind == VAL_RUN && v->nrun == 2);
     return v->kind == VAL_TEXT;
 }
 
@@ -214,11 +225,15 @@ bool bind_argument(Build *b, const Decl *d, const Param *p, Value *v, Loc at)
     const char *who = arena_printf(&b->md->mem, "%s: `%s`", d->name, p->name);
 
     if (is_setting(&p->type)) {
+        bool pair = !strcmp(p->type.name, "pair");
+
         if (!setting_fits(&p->type, v)) {
-            build_error(b, at, "%s wants %s%s, got %s", who, strchr("aio", p->type.name[0]) ? "an " : "a ", p->type.name,
-                        build_describe(b, v));
+            build_error(b, at, "%s wants %s%s, got %s", who, strchr("aio", p->type.name[0]) ? "an " : "a ",
+                        pair ? "whole number or a list of two" : p->type.name, build_describe(b, v));
             return false;
         }
+        if (pair && v->kind == VAL_NUMBER)
+            *v = (Value){ .kind = VAL_RUN, .nrun = 2, .run = { v->integer, v->integer }, .loc = v->loc };
     } else if (!strcmp(p->type.name, "tensor")) {
         if (v->kind == VAL_NUMBER)
             *v = build_node_of(b, at, v, &(Type){ .dtype = v->is_truth ? DT_bool : build_float(b) });
@@ -409,6 +424,8 @@ static bool fill_scope(Build *b, const Decl *d, const Expr *call, const Value *a
         }
         if (!v.kind)
             v = default_value(b, p);
+        if (v.kind && !read_list(b, d, p, &v))
+            return false;
         if (v.kind)
             v = input_scalar(b, p, &v, place[i].line ? place[i] : call->loc);
         ok &= v.kind && bind_argument(b, d, p, &v, place[i].line ? place[i] : call->loc);
@@ -501,7 +518,7 @@ Value build_call(Build *b, const Expr *e)
     for (int i = 0; i < d->nparam; i++)
         if (given[i]) {
             arg[i] = build_value(b, given[i]);
-            ok &= arg[i].kind != VAL_NONE;
+            ok &= arg[i].kind != VAL_NONE && read_list(b, d, &d->param[i], &arg[i]);
             arg[i].loc = given[i]->loc;
         }
     return ok ? build_instance(b, d, e, arg, e->loc, prefix, again) : (Value){ 0 };

@@ -234,18 +234,20 @@ static Value unary(Build *b, const Expr *e)
 static const char **callables(Build *b, int *n, int *cap)
 {
     const char **list = NULL;
-    int nb;
-    const char *const *builtin = builtin_names(&nb);
 
     for (const Decl *d = b->md->decl; d; d = d->next)
         if (d->kind == DECL_FN || d->kind == DECL_MODEL) {
             arena_push(&b->md->mem, list, *n, *cap);
             list[(*n)++] = d->name;
         }
-    for (int i = 0; i < nb + NOP; i++)
-        if (i < nb || is_builtin_op((Op)(i - nb))) {
+    for (int i = 0; builtin_name(i); i++) {
+        arena_push(&b->md->mem, list, *n, *cap);
+        list[(*n)++] = builtin_name(i);
+    }
+    for (int i = 0; i < NOP; i++)
+        if (is_builtin_op((Op)i)) {
             arena_push(&b->md->mem, list, *n, *cap);
-            list[(*n)++] = i < nb ? builtin[i] : op_info[i - nb].name;
+            list[(*n)++] = op_info[i].name;
         }
     return list;
 }
@@ -260,7 +262,7 @@ const char *near_callable(Build *b, const char *name)
 
 static const char *near_name(Build *b, const char *name)
 {
-    static const char *const words[] = { "training", "step", "steps", "epoch", "true", "false", "all", "pi" };
+    static const char *const words[] = { "training", "step", "steps", "epoch", "true", "false", "all", "pi", "inf" };
     const char **list = NULL, *near;
     int n = 0, cap = 0;
 
@@ -354,6 +356,8 @@ static Value name_value(Build *b, const Expr *e)
         return (Value){ .kind = VAL_ALL };
     if (!strcmp(e->name, "pi"))
         return value_float(3.14159265358979323846);
+    if (!strcmp(e->name, "inf"))
+        return value_float(INFINITY);
     if (!strcmp(e->name, "training"))
         return value_node(b, build_make(b, OP_training, e->loc, 0, NULL, 0, NULL, &(Type){ .dtype = DT_bool }), e->loc);
     if (!strcmp(e->name, "step") || !strcmp(e->name, "steps") || !strcmp(e->name, "epoch"))

@@ -100,7 +100,7 @@ const char *build_describe(Build *b, const Value *v)
         return v->is_int ? arena_printf(mem, "%lld", (long long)v->integer) : arena_printf(mem, "%g", v->number);
     case VAL_TEXT:   return "a text";
     case VAL_LIST:   return "a list";
-    case VAL_RUN:    return "a run of axes";
+    case VAL_RUN:    return arena_printf(mem, "a run of %d", v->nrun);
     case VAL_ALL:    return "all axes";
     case VAL_NODE:   return v->step_scalar ? "a step scalar" : ty_str_in(b->m, value_type(b, v));
     }
@@ -114,7 +114,7 @@ Value value_size(const Build *b, int64_t n)
 {
     Value v = value_int(n);
 
-    v.of_batch = b->m->dim_probe && n % b->m->dim_probe == 0;
+    v.of_batch = n && b->m->dim_probe && n % b->m->dim_probe == 0;
     return v;
 }
 

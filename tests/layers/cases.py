@@ -228,6 +228,8 @@ loss('cross_entropy/ignore_outside', 'cross_entropy(net(p), label, ignore: 255)'
      lambda p, label: F.cross_entropy(p, label, ignore_index=255), p=drawn(4, 3), label=classes(0, 255, 2, 255))
 loss('cross_entropy/ignore_and_smoothing', 'cross_entropy(net(p), label, smoothing: 0.2, ignore: 1)',
      lambda p, label: F.cross_entropy(p, label, label_smoothing=0.2, ignore_index=1), **LABELS)
+loss('cross_entropy/impossible', 'cross_entropy(net(p), label)', F.cross_entropy, p=given([[1, -INF, 2.0], [-INF, -INF, 3]]), label=classes(2, 2))
+loss('nll/impossible', 'nll(net(p), label)', F.nll_loss, p=given([[-1, -INF, -2.0], [-INF, -INF, 0]]), label=classes(0, 2))
 loss('cross_entropy/one_row', 'cross_entropy(net(p), label)', F.cross_entropy, p=drawn(1, 5), label=classes(4))
 loss('cross_entropy/one_class', 'cross_entropy(net(p), label, smoothing: 0.5)',
      lambda p, label: F.cross_entropy(p, label, label_smoothing=0.5), p=drawn(3, 1), label=classes(0, 0, 0))

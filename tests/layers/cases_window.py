@@ -1,7 +1,7 @@
 """cases_window.py - more rows for record.py: convolutions, pools and recurrent layers."""
 import torch
 from torch import nn
-from cases import F, drawn, given, layer, point
+from cases import F, INF, NAN, drawn, given, layer, numbers, point
 
 
 def said(name, *numbers, **settings):
@@ -48,6 +48,8 @@ conv('conv2d', 'all_at_once', 4, 4, 3, 9, 8, n=1, stride=2, padding=2, dilation=
 conv('conv2d', 'one_channel', 1, 1, 3, 5, 5, n=1)
 conv('conv2d', 'size_one', 1, 1, 1, 1, 1, n=1)
 
+conv('conv2d', 'pairs', 2, 3, [3, 2], 6, 7, stride=[2, 1], padding=[1, 2], dilation=[1, 2])
+
 conv('conv_transpose2d', 'plain', 3, 4, 3, 4, 3)
 conv('conv_transpose2d', 'one_wide', 3, 2, 1, 3, 4)
 conv('conv_transpose2d', 'stride', 2, 3, 3, 3, 4, stride=2)
@@ -62,6 +64,8 @@ conv('conv_transpose2d', 'dilation', 2, 3, 3, 3, 4, dilation=2)
 conv('conv_transpose2d', 'no_bias', 2, 3, 2, 3, 3, bias=False)
 conv('conv_transpose2d', 'all_at_once', 4, 4, 3, 3, 2, n=1, stride=3, padding=1, output_padding=2, groups=2, bias=False, dilation=2)
 conv('conv_transpose2d', 'size_one', 1, 1, 1, 1, 1, n=1)
+
+conv('conv_transpose2d', 'pairs', 2, 3, [3, 2], 3, 2, stride=[2, 3], padding=[1, 0], output_padding=[1, 2], dilation=[1, 2])
 
 # ---- pools ----
 
@@ -83,6 +87,9 @@ for kind in 'max_pool2d', 'avg_pool2d':
     pool(kind, 'one_wide_stride', 1, drawn(2, 2, 5, 4), stride=2)
     pool(kind, 'size_one', 1, drawn(1, 1, 1, 1))
 
+    pool(kind, 'pairs', [3, 2], drawn(2, 2, 6, 5), stride=[2, 1], padding=[0, 1])
+pool('max_pool2d', 'dilation', 2, drawn(2, 2, 6, 5), stride=1, dilation=[3, 2])
+
 # of equal ones the first has the gradient
 TIES = [[[[1, 1, 0, -1.0], [1, 1, -1, 0], [0, 2, 2, 2], [2, 0, 2, 2]]]]
 pool('max_pool2d', 'ties', 2, given(TIES))
@@ -94,6 +101,10 @@ pool('max_pool2d', 'below_zero_padding', 2, given([[[[-5, -3.0], [-2, -7]]]]), p
 for name, size, places in (('plain', 2, (4, 6)), ('to_one', 1, (5, 4)), ('to_itself', 3, (3, 3)), ('uneven', 3, (5, 7)), ('uneven_more', 4, (6, 5)),
                            ('more_than_there_are', 5, (3, 4)), ('from_one', 2, (1, 1)), ('size_one', 1, (1, 1))):
     point(f'adaptive_avg_pool2d/{name}', f'adaptive_avg_pool2d(x, {size})', lambda x, size=size: F.adaptive_avg_pool2d(x, size), x=drawn(2, 3, *places))
+
+point('adaptive_avg_pool2d/pair', 'adaptive_avg_pool2d(x, [2, 3])', lambda x: F.adaptive_avg_pool2d(x, (2, 3)), x=drawn(2, 2, 4, 5))
+point('adaptive_avg_pool2d/infinite', 'adaptive_avg_pool2d(x, 2)', lambda x: F.adaptive_avg_pool2d(x, 2),
+      x=given([[[[1, 2, 3.0], [4, INF, 6], [7, 8, 9]]], [[[1, 2, 3.0], [4, 5, 6], [7, 8, -INF]]]]))
 
 # ---- recurrent layers, of the batch first ----
 
@@ -112,3 +123,31 @@ class Recurrent(nn.Module):
 for name, kind in ('rnn', nn.RNN), ('lstm', nn.LSTM), ('gru', nn.GRU):
     for case, n, t, wide, hidden in (('plain', 2, 4, 3, 5), ('one_step', 3, 1, 2, 3), ('one_row', 1, 5, 2, 2), ('size_one', 1, 1, 1, 1), ('long', 1, 20, 1, 2)):
         layer(f'{name}/{case}', f'{name}(x, {hidden})', lambda kind=kind, wide=wide, hidden=hidden: Recurrent(kind, wide, hidden), x=drawn(n, t, wide))
+
+# ---- slices, joins, windows and rows by number ----
+
+def operation(name, says, compute, **inputs): point(f'operations/{name}', says, compute, **inputs)
+
+
+SPECIAL = [[1, NAN, -0.0], [-INF, 2, INF]]
+
+operation('slice', 'slice(x, 1, 1, -1)', lambda x: x[:, 1:-1], x=drawn(2, 5, 3))
+operation('slice_step', 'slice(x, -1, 1, step: 3)', lambda x: x[..., 1::3], x=drawn(2, 3, 8))
+operation('part', 'part(x, 2, 1, 3)', lambda x: x.chunk(3, 2)[1], x=drawn(2, 2, 6))
+operation('reverse', 'reverse(x, [0, 2])', lambda x: x.flip(0, 2), x=drawn(2, 2, 5))
+operation('pad', 'pad(x, [2, 1], [1, 0], [2, 3], 0.5)', lambda x: F.pad(x, (1, 2, 0, 3), value=0.5), x=drawn(2, 3, 2))
+operation('concat', 'concat(x, 2 * y, x, axis: -1)', lambda x, y: torch.cat([x, 2 * y, x], -1), x=drawn(2, 3, 2), y=drawn(2, 3, 4))
+operation('concat_special', 'concat(x, y, axis: 1)', lambda x, y: torch.cat([x, y], 1), x=given(SPECIAL), y=given(SPECIAL))
+operation('stack', 'stack(x, y, x * y, axis: 1)', lambda x, y: torch.stack([x, y, x * y], 1), x=drawn(2, 3), y=drawn(2, 3))
+operation('stack_behind', 'stack(x, y, axis: -1)', lambda x, y: torch.stack([x, y], -1), x=drawn(2, 3), y=drawn(2, 3))
+operation('window', 'window(x, 1, 3, stride: 2)', lambda x: x.unfold(1, 3, 2), x=drawn(2, 8, 2))
+operation('window_two', 'window(x, [2, 1], [2, 3], dilation: [3, 1])', lambda x: x.unfold(1, 3, 1).unfold(2, 4, 1)[..., ::3], x=drawn(2, 4, 6))
+operation('cumsum', 'cumsum(x, 1)', lambda x: x.cumsum(1), x=drawn(2, 5, 3))
+operation('round', 'x * round(x)', lambda x: x * torch.round(x), x=given([[-2.5, -1.5, -0.4, 0.5, 1.5, 2.4, 1e9]]))
+operation('first_max', 'first_max(x, axis: 1)', lambda x: x.max(1)[0], x=given([[1, 3, 3.0], [2, 2, 2], [-1, -2, -5]]))
+operation('argmax_axes', 'x * f32(expand(reshape(argmax(x, axis: [1, 2]), [N, 1, 1]), [N, 3, 4]))',
+          lambda x: x * x.flatten(1).argmax(1)[:, None, None], x=drawn(3, 3, 4))
+operation('gather', 'gather(x, k, axis: 1)', lambda x, k: x[torch.arange(2)[:, None], k], x=drawn(2, 4, 3), k=numbers(4, 2, 5))
+operation('gather_places', 'gather(x, k, axis: 1)', lambda x, k: x[torch.arange(4), k], x=drawn(4, 5), k=numbers(5, 4))
+operation('scatter_add', 'scatter_add(x, k, 4, axis: 1)',
+          lambda x, k: torch.zeros(2, 4, 3).index_put((torch.arange(2)[:, None], k), x, accumulate=True), x=drawn(2, 6, 3), k=numbers(4, 2, 6))
