@@ -102,16 +102,32 @@ static bool narrower(Check *c, Known *k, const Guard *g)
     return false;
 }
 
-/* The range where guards hold: a part of a may be a multiple of a guarded form, and has its range then.  Which guard
+/* A guard that no value of its variables meets. */
+static bool never_holds(Check *c, const Guard *g)
+{
+    int64_t first, last;
+
+    return range(c, g->at, &first, &last) && (last < 0 || first >= g->size);
+}
+
+/* The range where guards hold, 0 where they never do: a part of a may be a multiple of a guarded form, and has its range then.  Which guard
  * is looked at first matters, so each is; what lies in all the ranges found remains. */
 static bool guarded_range(Check *c, Affine a, const Stmt *within, int64_t *least, int64_t *most)
 {
     int n = within ? within->nguard : 0;
+    int64_t low, high;
 
-    if (!range(c, a, least, most))
+    if (!range(c, a, &low, &high))
         return false;
-    for (int first = 0; first < n && size(*least) < INT64_MAX / 4 && size(*most) < INT64_MAX / 4; first++) {
-        Known k = { .rest = a, .low = *least, .high = *most };
+    for (int i = 0; i < n; i++)
+        if (never_holds(c, &within->guard[i])) {
+            *least = *most = 0;
+            return true;
+        }
+    *least = low;
+    *most = high;
+    for (int first = 0; first < n && size(low) < INT64_MAX / 4 && size(high) < INT64_MAX / 4; first++) {
+        Known k = { .rest = a, .low = low, .high = high };
 
         for (int i = 0; i < n; i++)
             narrower(c, &k, &within->guard[(first + i) % n]);

@@ -152,7 +152,8 @@ static Guards more_guards(Lower *lo, Loc loc, const Guard *guard, int n)
     Guards all = { .n = lo->guards.n + n };
 
     all.guard = arena_array(lo->mem, Guard, all.n);
-    memcpy(all.guard, lo->guards.guard, (size_t)lo->guards.n * sizeof *guard);
+    if (lo->guards.n)
+        memcpy(all.guard, lo->guards.guard, (size_t)lo->guards.n * sizeof *guard);
     memcpy(all.guard + lo->guards.n, guard, (size_t)n * sizeof *guard);
     all.condition = low_within(lo, loc, all.guard, all.n);
     return all;

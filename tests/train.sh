@@ -177,5 +177,6 @@ ok 'models/slp.nnd keeps its promise' run 0 models/slp.nnd
 ok 'models/mlp.nnd keeps its promise' run 0 models/mlp.nnd
 ok 'models/mlp_adam.nnd keeps its promise' run 0 models/mlp_adam.nnd
 ok 'models/autoencoder.nnd keeps its promise' run 0 models/autoencoder.nnd
+ok 'models/pinn.nnd keeps its promise' run 0 models/pinn.nnd
 ok 'dropout' drops
 finish

@@ -1,6 +1,6 @@
 /* random_check.c - a module's graphs by the oracle, the walker and the cpu's code, compared.
  *
- * The oracle evaluates what stands there, once `training` is settled; the walker and the cpu run what the passes
+ * The oracle evaluates what stands there, once `training` is settled and derivatives are written out; the walker and the cpu run what the passes
  * made of it.  The walker must agree with the oracle within the node's bound, and the cpu with the walker to the
  * bit, or within the bound where a function or a zero of either sign takes part.
  */
@@ -115,7 +115,7 @@ const char *random_check(Module *m, RandomMode mode, Arena *mem)
     Parity      p = parity_new(m);
     Arena       work = { 0 };
     Oracle     *o = arena_array(&work, Oracle, m->ngraph + 1);
-    const char *why = run_passes(m, mode, PASS_specialise, PASS_specialise);
+    const char *why = run_passes(m, mode, PASS_specialise, PASS_autodiff);
 
     for (int s = 0; s < m->nslot; s++) {
         Tensor t = parity_tensor(m, p.start, s);

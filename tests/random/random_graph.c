@@ -277,7 +277,7 @@ static void gen_node(Gen *gen)
                                            : common[rng_below(&gen->r, (int)(sizeof common / sizeof *common))];
     Ref         arg[3] = { { 0 } };
 
-    if (op == OP_grad || op == OP_variable)      /* autodiff and update come before */
+    if (op == OP_grad || op == OP_variable)      /* of the one a few stand at the end; update ends the other */
         return;
     if (op_info[op].narg == 0) {
         int mask = op == OP_iota ? 1 << DT_i32 : op == OP_training ? 1 << DT_bool : op == OP_random ? FLOATS : ANY;
@@ -294,6 +294,34 @@ static void gen_node(Gen *gen)
     if (op == OP_dot && dot_work(&attr, &a, &b) > DOT_WORK)
         return;
     graph_make(gen->g, op, (Loc){ 0 }, op_info[op].narg, arg, attr, NULL, &error);
+}
+
+/* ---- derivatives ---- */
+
+/* One before `below`; 0 if none is found. */
+static Ref float_node(Gen *gen, int below)
+{
+    for (int tries = 0; tries < 20; tries++) {
+        int         id = 1 + rng_below(&gen->r, below - 1);
+        const Type *t = &gen->g->node[id].type;
+
+        if (dt_is_float(t->dtype) && ty_count(t) <= OUT_ELEMENTS)
+            return (Ref){ id };
+    }
+    return (Ref){ 0 };
+}
+
+/* Some derivatives, and those of what is computed from them. */
+static void gen_grads(Gen *gen)
+{
+    for (int i = 0; i < 2; i++) {
+        Ref y = float_node(gen, gen->g->nnode), x = y.id ? float_node(gen, y.id + 1) : y;
+
+        if (x.id)
+            graph_op2(gen->g, OP_grad, (Loc){ 0 }, y, x);
+        for (int k = 0; k < 4; k++)
+            gen_node(gen);
+    }
 }
 
 /* ---- results ---- */
@@ -344,6 +372,8 @@ Graph *random_graph(Module *m, uint64_t number, int index)
         gen_read(&gen, gen_type(&gen, gen_dtype(&gen, FLOATS)), gen_letter(&gen));
     for (int tries = 0; gen.g->nnode <= nodes && tries < 1000; tries++)
         gen_node(&gen);
+    if (number % 4 == 3)
+        gen_grads(&gen);
     gen_writes(&gen);
     module_add_graph(m, gen.g);
     return gen.g;
