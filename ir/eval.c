@@ -338,6 +338,8 @@ static void eval_node(Eval *e, const Node *nd, Tensor *out)
     case OP_overlap: eval_overlap(e, nd, out); return;
     case OP_cumsum:  eval_cumsum(e, nd, out); return;
     case OP_conv:    eval_conv(e, nd, out); return;
+    case OP_attention:     eval_attention(e, nd, out); return;
+    case OP_attention_lse: eval_attention_lse(e, nd, out); return;
     case OP_gather:  eval_gather(e, nd, out); return;
     case OP_scatter: eval_scatter(e, nd, out); return;
     default:         break;

@@ -21,4 +21,8 @@ void eval_conv(Eval *e, const Node *nd, Tensor *out);
 void eval_gather(Eval *e, const Node *nd, Tensor *out);
 void eval_scatter(Eval *e, const Node *nd, Tensor *out);
 
+/* ir/eval_attention.c */
+void eval_attention(Eval *e, const Node *nd, Tensor *out);
+void eval_attention_lse(Eval *e, const Node *nd, Tensor *out);
+
 #endif

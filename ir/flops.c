@@ -13,6 +13,12 @@ static double folded(const Graph *g, const Node *nd)
 
     if (nd->op == OP_conv)
         return (double)ty_count(w) / (double)(w->dim[0] * w->dim[1]);
+    if (nd->op == OP_attention_lse)
+        return (double)(w->dim[w->rank - 2] * w->dim[w->rank - 1]);
+    if (nd->op == OP_attention) {           /* scores serve all of a row's results */
+        n = (double)nd->type.dim[nd->type.rank - 1];
+        return (double)w->dim[w->rank - 2] * ((double)w->dim[w->rank - 1] + n) / n;
+    }
     DotAxes x = attr_dot(&nd->attr);
 
     for (int i = 0; i < x.nc; i++)

@@ -99,6 +99,21 @@ static bool read_pad(TextReader *r, NodeText *t)
     return true;
 }
 
+/* {causal} 0.125 */
+static bool read_scores(TextReader *r, NodeText *t)
+{
+    double scale;
+    bool   causal;
+
+    if (!read_punct(r, "{"))
+        return false;
+    causal = lex_take(r->lx, "causal");
+    if ((!causal && !read_punct(r, "all")) || !read_punct(r, "}") || !read_double(r, "the scale of scores", &scale))
+        return false;
+    t->value = attr_scores(&r->m->mem, causal, scale);
+    return true;
+}
+
 /* k: v pairs into a[] and b[], until something else follows the comma */
 static bool read_pairs(TextReader *r, int64_t *a, int64_t *b, int *n)
 {
@@ -181,6 +196,7 @@ static bool read_attr(TextReader *r, NodeText *t)
     case ATTR_OVERLAP:
     case ATTR_CONV:   return read_groups(r, t, attr_group(op_info[t->op].attr));
     case ATTR_PAD:    return read_pad(r, t);
+    case ATTR_SCORES: return read_scores(r, t);
     case ATTR_EXPAND: return read_expand(r, t);
     case ATTR_DOT:    return read_dot(r, t);
     case ATTR_DTYPE:  return read_dtype(r, t);

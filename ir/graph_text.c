@@ -128,6 +128,10 @@ static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
         fputc(' ', f);
         text_double(f, attr_pad_value(a));
         return;
+    case ATTR_SCORES:
+        fputs(attr_causal(a) ? " {causal} " : " {all} ", f);
+        text_double(f, attr_scale(a));
+        return;
     case ATTR_EXPAND: print_expand(f, a); return;
     case ATTR_DOT:    print_dot(f, a); return;
     case ATTR_DTYPE:  fprintf(f, " {%s}", dt_name((Dtype)a->v[0])); return;

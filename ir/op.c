@@ -378,7 +378,8 @@ static bool attr_counts(AttrKind kind, int n)
     case ATTR_AXIS:
     case ATTR_DEPTH:   return n == 1;
     case ATTR_PAD:     return n % 2 == 1;
-    case ATTR_ROWS:    return n == 2;
+    case ATTR_ROWS:
+    case ATTR_SCORES:  return n == 2;
     case ATTR_SLICE:
     case ATTR_WINDOW:
     case ATTR_OVERLAP:

@@ -39,6 +39,7 @@ typedef enum AttrKind {
     ATTR_OVERLAP,  /* the same, and the axis' size in the result     overlap %1 {2 3 1 1 28, 3 3 1 1 28} */
     ATTR_CONV,     /* each spatial axis: stride, before, behind, dilation of x, of w   conv %1, %2 {1 2 2 1 1, 1 2 2 1 1} */
     ATTR_ROWS,     /* axes in front that go along, the number of rows   scatter %1, %2 {0, 256}              */
+    ATTR_SCORES,   /* causal (0 or 1), the bits of a double    attention %1, %2, %3 {causal} 0.125, or {all} */
     NATTR
 } AttrKind;
 
@@ -91,6 +92,9 @@ bool    attr_has(const int64_t *v, int n, int64_t x);
 
 double  attr_value(const Attr *a);                       /* of a const; of a pad: attr_pad_value */
 double  attr_pad_value(const Attr *a);
+double  attr_scale(const Attr *a);                       /* of an attention */
+bool    attr_causal(const Attr *a);
+Attr    attr_scores(Arena *mem, bool causal, double scale);
 Attr    attr_make(Arena *mem, int n, const int64_t *v);  /* a copy in mem */
 Attr    attr_double(Arena *mem, double x);
 Attr    attr_dot_make(Arena *mem, int nb, const int64_t *ab, const int64_t *bb, int nc, const int64_t *ac, const int64_t *bc);

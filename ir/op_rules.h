@@ -12,6 +12,8 @@ Type type_cumsum(Infer *in);
 Type type_conv(Infer *in);
 Type type_gather(Infer *in);
 Type type_scatter(Infer *in);
+Type type_attention(Infer *in);
+Type type_attention_lse(Infer *in);
 
 char *infer_str(Infer *in, int i);                      /* the i-th argument's type, for messages */
 bool  is_numeric(Dtype d);                              /* arithmetic takes it */

@@ -1,4 +1,4 @@
-/* op_window.c - type rules of what looks at neighbours: slices, pads, windows, convolutions, rows by number.
+/* op_window.c - type rules of what looks at neighbours: slices, pads, windows, convolutions, rows by number, attention.
  *
  * Every number of an attribute may come from a file, so each is bounded before it meets another one: LIMIT keeps
  * products of two of them within 64 bits.
@@ -261,4 +261,57 @@ Type type_scatter(Infer *in)
     t.dim[nb] = v;
     t.rank = (int)nb + 1;
     return append(t, rows, at->rank);
+}
+
+/* ---- attention ---- */
+
+double attr_scale(const Attr *a) { return attr_value(&(Attr){ 1, a->v + 1 }); }
+
+bool attr_causal(const Attr *a) { return a->v[0] != 0; }
+
+Attr attr_scores(Arena *mem, bool causal, double scale)
+{
+    int64_t v[2] = { causal, attr_double(mem, scale).v[0] };
+
+    return attr_make(mem, 2, v);
+}
+
+static bool scores_fit(Infer *in)
+{
+    const Type *q = &in->arg[0], *k = &in->arg[1];
+
+    if (in->attr->v[0] < 0 || in->attr->v[0] > 1)
+        infer_error(in, "is causal (1) or not (0), not %" PRId64, in->attr->v[0]);
+    else if (!dt_is_float(q->dtype) || q->dtype != k->dtype)
+        infer_error(in, "wants f32 or f64, the same for all, got %s by %s", infer_str(in, 0), infer_str(in, 1));
+    else if (q->rank < 2 || k->rank != q->rank || q->dim[q->rank - 1] != k->dim[q->rank - 1])
+        infer_error(in, "wants [..., T, D] and [..., S, D], got %s by %s", infer_str(in, 0), infer_str(in, 1));
+    else
+        return batch_fits(in, q->rank - 2, q, k);
+    return false;
+}
+
+Type type_attention_lse(Infer *in)
+{
+    Type t = in->arg[0];
+
+    if (!scores_fit(in))
+        return no_type;
+    t.rank--;
+    return t;
+}
+
+Type type_attention(Infer *in)
+{
+    Type        t = in->arg[0];
+    const Type *k = &in->arg[1], *v = &in->arg[2];
+
+    if (!scores_fit(in))
+        return no_type;
+    if (v->dtype != t.dtype || v->rank != t.rank || v->dim[t.rank - 2] != k->dim[t.rank - 2])
+        return infer_error(in, "wants as many values as keys, got %s and %s", infer_str(in, 1), infer_str(in, 2));
+    if (!batch_fits(in, t.rank - 2, &t, v))
+        return no_type;
+    t.dim[t.rank - 1] = v->dim[t.rank - 1];
+    return t;
 }

@@ -5,10 +5,12 @@
  *     conditions then; fuse stores such an argument once, and nothing else that a window looks at;
  *   windows of an overlap stand at every place, a step apart: an element is then in window h - k * dilation at k, which is
  *     affine.  Windows that don't overlap need no sum: they are put side by side;
+ *   attention is written out, as no kernel of its own computes it yet;
  *   what a cumsum or scatter gives is not written to a slot itself, since such a kernel reads what it has stored.
  */
 #include <assert.h>
 
+#include "passes/attention.h"
 #include "passes/lower.h"
 #include "passes/move.h"
 #include "passes/pass.h"
@@ -130,6 +132,8 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
         return frame_conv(to, nd, arg);
     if (nd->op == OP_overlap)
         return frame_overlap(to, nd, arg[0]);
+    if (nd->op == OP_attention || nd->op == OP_attention_lse)
+        return attention_written(to, nd, arg);
     return graph_clone_node(to, nd, arg);
 }
 

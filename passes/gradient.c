@@ -178,6 +178,8 @@ static const struct { const char *name; GradientFn *fn; } functions[] = {
     { "@pad",       grad_pad },
     { "@window",    grad_window },
     { "@conv",      grad_conv },
+    { "@attention", grad_attention },
+    { "@attention_lse", grad_attention_lse },
     { "@gather",    grad_gather },
 };
 

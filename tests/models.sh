@@ -21,6 +21,10 @@ model()
     vae)         sizes='s/\b400\b/6/g; s/\b20)/2)/' ;;
     gan)         sizes='s/\b256\b/5/; s/\b512\b/6/; s/\b64\]/3]/' ;;
     pinn)        sizes='s/\b32\b/5/g' ;;
+    lenet)       sizes='s/x, 8, /x, 2, /; s/x, 16, /x, 3, /; s/120/5/; s/84/4/' images='s/28, 28/16, 16/' ;;
+    cnn)         sizes='s/x, 32, /x, 2, /; s/x, 64, /x, 3, /; s/\b128)/5)/' images='s/28, 28/6, 4/' ;;
+    resnet)      sizes='s/x, 16/x, 2/; s/x, 32/x, 3/; s/x, 64/x, 4/' images='s/28, 28/8, 7/' ;;
+    gpt)         sizes='s/width = 128/width = 8/; s/heads = 4/heads = 2/; s/blocks = 4/blocks = 2/; s/context = 128/context = 6/; s/256/9/' ;;
     normed)      sizes='s/\b50\b/5/' file=tests/reference/$1.nnd ;;
     attention)   sizes='s/\b32\b/8/' file=tests/reference/$1.nnd ;;
     embedded)    sizes='s/\b112\b/12/' file=tests/reference/$1.nnd ;;

@@ -15,6 +15,13 @@ model()
     case $1 in
     slp | mlp) net=$1; sed 's/^    expect.*//' "models/$1.nnd" >"$w/$1.nnd"; return ;;
     relu | normed | attention | embedded | turns) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    lenet) net=$1; sed 's/^    expect.*//' models/lenet.nnd >"$w/lenet.nnd"; return ;;
+    gpt)
+        net=gpt
+        cp $ref/book.txt "$w/book.txt"
+        sed 's/width = 128/width = 32/; s/blocks = 4/blocks = 2/; s/context = 128/context = 16/; s/batch: .*/batch: 4/; s/^    expect.*//' \
+            models/gpt.nnd >"$w/gpt.nnd"
+        return ;;
     pinn)
         net=pinn
         sed 's/train: rows(.*/train: rows(60000)/; s/test:  rows(.*/test: rows(10000)/; s/random(row)) .*)/0.5) \/ 60000)/; s/^    expect.*//
@@ -56,14 +63,17 @@ model()
 # The same rows as four epochs of 50 steps, for schedules that count epochs: the shape in the header is another one.
 LC_ALL=C sed '1s/(1, 12800)/(4, 3200) /' "$ref/order.npy" >"$w/epochs.npy"
 
+# steps CASE - how many are recorded
+steps() { grep -c '^[0-9]' "$ref/$1.csv"; }
+
 # train CASE [OPTION...] - its losses to $work/CASE.csv
 train()
 {
     case=$1
     shift
     model "$case"
-    case $case in exponential | multi_step) order=$w/epochs.npy ;; *) order=$ref/order.npy ;; esac
-    "$nnd" train "$w/$case.nnd" --init $ref/$net.safetensors --order "$order" --steps 200 --log-steps "$w/$case.csv" --log "$w/log.csv" -q \
+    case $case in exponential | multi_step) order=$w/epochs.npy ;; gpt) order=$ref/order_gpt.npy ;; *) order=$ref/order.npy ;; esac
+    "$nnd" train "$w/$case.nnd" --init $ref/$net.safetensors --order "$order" --steps "$(steps "$case")" --log-steps "$w/$case.csv" --log "$w/log.csv" -q \
         "$@" >"$w/out" 2>"$w/err" || { cat "$w/err"; return 1; }
 }
 
@@ -90,7 +100,7 @@ tested()
         "$w/log.csv" "$ref/$1.csv"
 }
 
-single() { train "$1" && near "$1" 200 1e-5 && tested "$1" 1e-5; }
+single() { train "$1" && near "$1" "$(steps "$1")" 1e-5 && tested "$1" 1e-5; }
 double() { train "$1" --float 64 && near "$1" 50 1e-9 && tested "$1" 1e-8; }
 
 # The generator's update sees the discriminator as it was: not PyTorch's order, and the comparison says so.
@@ -116,7 +126,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step lenet gpt; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done

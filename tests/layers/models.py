@@ -124,6 +124,90 @@ class Embedded(Net):
     def forward(self, image): return self.fc1(self.emb(image.long()).mean(1).flatten(1))
 
 
+class Lenet(nn.Module):
+    def __init__(self, side, c1, c2, wide, narrow):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, c1, 5)
+        self.conv2 = nn.Conv2d(c1, c2, 5)
+        self.fc1 = nn.Linear(c2 * (((side - 4) // 2 - 4) // 2)**2, wide)
+        self.fc2 = nn.Linear(wide, narrow)
+        self.fc3 = nn.Linear(narrow, 10)
+
+    def forward(self, image):
+        x = F.max_pool2d(F.relu(self.conv1(image[:, None] / 255)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2).flatten(1)
+        return self.fc3(F.relu(self.fc2(F.relu(self.fc1(x)))))
+
+
+class Cnn(nn.Module):
+    def __init__(self, places, c1, c2, wide):
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, c1, 3, padding=1)
+        self.conv2 = nn.Conv2d(c1, c2, 3, padding=1)
+        self.fc1 = nn.Linear(c2 * places, wide)
+        self.fc2 = nn.Linear(wide, 10)
+
+    def forward(self, image):
+        x = F.relu(self.conv2(F.relu(self.conv1(image[:, None] / 255))))
+        return self.fc2(F.relu(self.fc1(F.max_pool2d(x, 2).flatten(1))))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, c, out, stride=1):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(c, out, 3, stride, 1, bias=False), nn.BatchNorm2d(out)
+        self.conv2, self.bn2 = nn.Conv2d(out, out, 3, 1, 1, bias=False), nn.BatchNorm2d(out)
+        if stride != 1 or c != out:
+            self.downsample = nn.Sequential(nn.Conv2d(c, out, 1, stride, bias=False), nn.BatchNorm2d(out))
+
+    def forward(self, x):
+        h = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(h + (self.downsample(x) if hasattr(self, 'downsample') else x))
+
+
+class Resnet(nn.Module):
+    def __init__(self, c1, c2, c3):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(1, c1, 3, 1, 1, bias=False), nn.BatchNorm2d(c1)
+        self.layer1 = nn.Sequential(ResidualBlock(c1, c1))
+        self.layer2 = nn.Sequential(ResidualBlock(c1, c2, 2))
+        self.layer3 = nn.Sequential(ResidualBlock(c2, c3, 2))
+        self.fc = nn.Linear(c3, 10)
+
+    def forward(self, image):
+        x = F.relu(self.bn1(self.conv1(image[:, None] / 255)))
+        return self.fc(self.layer3(self.layer2(self.layer1(x))).mean((2, 3)))
+
+
+class GptBlock(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.c_fc, self.c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x):
+        h = self.ln_1(x)
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        x = x + self.attn(h, h, h, attn_mask=mask, need_weights=False)[0]
+        return x + self.c_proj(F.gelu(self.c_fc(self.ln_2(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self, letters, context, width, heads, blocks):
+        super().__init__()
+        self.wte, self.wpe = nn.Embedding(letters, width), nn.Embedding(context, width)
+        self.h = nn.Sequential(*(GptBlock(width, heads) for _ in range(blocks)))
+        self.ln_f = nn.LayerNorm(width)
+
+    def forward(self, text):
+        return self.ln_f(self.h(self.wte(text.long()) + self.wpe.weight)) @ self.wte.weight.T
+
+
+def letters(*size):
+    return np.random.default_rng(1).integers(0, 9, (ROWS, *size), dtype=np.uint8)
+
+
 def pixels(*size):
     return np.random.default_rng(1).integers(0, 256, (ROWS, *size), dtype=np.uint8)
 
@@ -151,6 +235,10 @@ MODELS = {
     'vae': Model('models/vae.nnd', Vae, (12, 6, 2), (784, 400, 20)),
     'gan': Model('models/gan.nnd', Gan, (12, 5, 6, 3), (784, 256, 512, 64), noise, (3,), (64,)),
     'pinn': Model('models/pinn.nnd', Pinn, (5,), (32,), noise, (1,), (1,)),
+    'lenet': Model('models/lenet.nnd', Lenet, (16, 2, 3, 5, 4), (28, 8, 16, 120, 84), small_row=(16, 16)),
+    'cnn': Model('models/cnn.nnd', Cnn, (6, 2, 3, 5), (196, 32, 64, 128), small_row=(6, 4)),
+    'resnet': Model('models/resnet.nnd', Resnet, (2, 3, 4), (16, 32, 64), small_row=(8, 7)),
+    'gpt': Model('models/gpt.nnd', Gpt, (9, 6, 8, 2, 2), (256, 128, 128, 4, 4), letters, (6,), (128,)),
     'normed': Model('tests/reference/normed.nnd', Normed, (12, 5), (784, 50)),
     'attention': Model('tests/reference/attention.nnd', Attention, (3, 8), (28, 32)),
     'embedded': Model('tests/reference/embedded.nnd', Embedded, (12,), (112,)),

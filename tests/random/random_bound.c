@@ -48,6 +48,8 @@ double random_terms(const Graph *g, const Node *nd)
         for (int i = nd->type.rank; i < t->rank; i++)
             n *= (double)t->dim[i];
         return n;
+    case OP_attention_lse: case OP_attention:        /* each term of a score counts with its factors' size, 4 */
+        return 16 * (double)t->dim[t->rank - 1] + (double)graph_at(g, nd->arg[1])->type.dim[t->rank - 2];
     case OP_cumsum:
         return (double)t->dim[nd->attr.v[0]];
     case OP_scatter:
@@ -94,6 +96,20 @@ static double summed(double n, double e, double most, double u, double tiny, dou
     return n * most > limit ? INFINITY : n * e + 2 * n * u * n * most + 2 * n * tiny;
 }
 
+/* Scores are sums of products; where they are off by es < 1/2, probabilities are by 4 es of their size, and lse by es. */
+static double attended(const Graph *g, const Node *nd, const double *e, const Span *v, double u, double tiny, double limit)
+{
+    const Type *q = &graph_at(g, nd->arg[0])->type, *k = &graph_at(g, nd->arg[1])->type;
+    double      keys = (double)k->dim[k->rank - 2], scale = fabs(attr_scale(&nd->attr));
+    double      es = scale * summed((double)q->dim[q->rank - 1], e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1],
+                                    v[0].most * v[1].most, u, tiny, limit);
+
+    es += 8 * u * (1 + scale * (double)q->dim[q->rank - 1] * v[0].most * v[1].most) + 8 * keys * u;
+    if (!(es < .5))
+        return INFINITY;
+    return nd->op == OP_attention_lse ? 4 * es + keys * 8 * u : 8 * es * v[2].most + e[2] + 16 * keys * u * v[2].most;
+}
+
 static double node_error(const Graph *g, const Node *nd, const double *e, const Span *v, const Span *y, bool rounded)
 {
     Dtype  d = nd->type.dtype;
@@ -108,6 +124,8 @@ static double node_error(const Graph *g, const Node *nd, const double *e, const 
     if (op_info[nd->op].cls == CLASS_REDUCE && random_terms(g, nd) > 0 && is_float)
         err = by_number && e[0] > 0 ? INFINITY
               : finite ? summed(random_terms(g, nd), e[by_number], v[by_number].most, u, tiny, limit) : INFINITY;
+    else if (op_info[nd->op].attr == ATTR_SCORES)
+        err = finite ? attended(g, nd, e, v, u, tiny, limit) : INFINITY;
     else if (op_info[nd->op].cls == CLASS_FOLD && is_float)
         err = finite ? summed(random_terms(g, nd), e[0] * v[1].most + e[1] * v[0].most + e[0] * e[1],
                               v[0].most * v[1].most, u, tiny, limit) : INFINITY;

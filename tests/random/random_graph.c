@@ -233,6 +233,14 @@ static void gen_fit(Gen *gen, Op op, Ref *arg)
 {
     if (op == OP_conv && dt_is_float(graph_at(gen->g, arg[0])->type.dtype))
         gen_conv_args(gen, arg);
+    if (op_info[op].attr == ATTR_SCORES && graph_at(gen->g, arg[0])->type.rank > 1 && dt_is_float(graph_at(gen->g, arg[0])->type.dtype)) {
+        Type k = graph_at(gen->g, arg[0])->type;
+
+        k.dim[k.rank - 2] = 1 + rng_below(&gen->r, 9);
+        arg[1] = any_leaf(gen, k);
+        k.dim[k.rank - 1] = 1 + rng_below(&gen->r, 9);
+        arg[2] = any_leaf(gen, k);
+    }
     if (op == OP_gather)
         arg[1] = gen_arg(gen, WHOLE, NULL);
     if (op == OP_scatter) {

@@ -13,6 +13,7 @@ import torch
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'tools'))
 from plain import save
+import record_gpt
 
 BATCH = 64
 NETS = {
@@ -23,6 +24,7 @@ NETS = {
     'embedded': [('fc1', 112, 10)],                     # behind an embedding emb of brightness, averaged over rows
     'turns': [('g.fc1', 28, 32), ('g.fc2', 32, 784), ('d.fc1', 784, 32), ('d.fc2', 32, 1)],
     'pinn': [('fc1', 1, 32), ('fc2', 32, 32), ('fc3', 32, 1)],
+    'lenet': [('conv1', 25, 8), ('conv2', 200, 16), ('fc1', 256, 120), ('fc2', 120, 84), ('fc3', 84, 10)],
     'normed': [('fc1', 784, 50), ('fc2', 50, 10)],      # with a batch norm bn, ReLU and a layer norm ln between
 }
 
@@ -76,6 +78,8 @@ CASES = {
     'rmsprop': ('mlp', 'ce', rmsprop(lr=1e-3, momentum=0.5, centered=True), None, None),
     'lion': ('mlp', 'ce', lion(lr=1e-3, weight_decay=0.1), None, None),
     'ignored': ('mlp', 'ignore', sgd(lr=0.1), None, None),
+    'lenet': ('lenet', 'ce', adam(lr=1e-3), None, None),
+    'gpt': ('gpt', None, None, None, None),             # record_gpt.py
     'turns': ('turns', None, None, None, None),         # a generator and a discriminator
     'pinn': ('pinn', None, None, None, None),           # a loss of derivatives by the input
     'exponential': ('mlp', 'ce', sgd(lr=0.5), None, None),
@@ -109,6 +113,8 @@ def idx(path):
 
 
 def weights(net, seed):
+    if net == 'gpt':
+        return record_gpt.weights(seed)
     g = torch.Generator().manual_seed(seed)
     w = {}
     for name, fan, out in NETS[net]:
@@ -119,6 +125,9 @@ def weights(net, seed):
         for name, shape in (('attn.in_proj_weight', [96, 32]), ('attn.in_proj_bias', [96]), ('attn.out_proj.weight', [32, 32]),
                             ('attn.out_proj.bias', [32]), ('ln.weight', [32]), ('ln.bias', [32])):
             w[name] = (torch.rand(*shape, generator=g) * 2 - 1) * 32 ** -0.5
+    if net == 'lenet':
+        w['conv1.weight'] = w['conv1.weight'].reshape(8, 1, 5, 5)
+        w['conv2.weight'] = w['conv2.weight'].reshape(16, 8, 5, 5)
     if net == 'embedded':
         w['emb.weight'] = torch.randn(256, 4, generator=g)
     if net == 'normed':
@@ -150,9 +159,14 @@ def forward(net, p, x, running):
         x = F.batch_norm(x, *running, p['bn.weight'], p['bn.bias'], training=torch.is_grad_enabled())
         x = F.layer_norm(torch.relu(x), [50], p['ln.weight'], p['ln.bias'])
         return x @ p['fc2.weight'].T + p['fc2.bias']
+    if net == 'lenet':
+        x = x.reshape(-1, 1, 28, 28)
+        for name in 'conv1', 'conv2':
+            x = F.max_pool2d(torch.relu(F.conv2d(x, p[name + '.weight'], p[name + '.bias'])), 2)
+        x, layers = x.flatten(1), layers[2:]
     for i, (name, _, _) in enumerate(layers):
         x = x @ p[name + '.weight'].T + p[name + '.bias']
-        if net == 'relu':
+        if net in ('relu', 'lenet'):
             x = torch.relu(x) if i + 1 < len(layers) else x
         elif i + 1 < len(layers) or net == 'slp' or net == 'mlp':
             x = torch.sigmoid(x)
@@ -275,6 +289,8 @@ def pinn(images, test, rows, steps, dtype, seed):
 
 
 OWN = {'turns': turns, 'pinn': pinn}
+FEWER = {'lenet': 50}      # steps
+LATER = {'lenet': 2}       # added to the seed of the weights: one whose single precision stays, see README.md
 
 
 def main():
@@ -297,11 +313,13 @@ def main():
     np.save(os.path.join(a.out, 'order.npy'), order)
     rows = [e[i:i + BATCH] for e in order for i in range(0, a.rows, BATCH)]
     for case in a.case or CASES:
-        net = CASES[case][0]
-        save(os.path.join(a.out, net + '.safetensors'), weights(net, a.seed))
+        net, seed = CASES[case][0], a.seed + LATER.get(case, 0)
+        save(os.path.join(a.out, net + '.safetensors'), weights(net, seed))
         dtype = torch.float64 if a.float == 64 else torch.float32
-        losses, evaluated = (OWN[case](images, test, rows, a.steps, dtype, a.seed) if case in OWN else
-                             run(case, images, labels, test, rows, a.steps, dtype, a.seed))
+        steps = min(a.steps, FEWER.get(case, a.steps))
+        losses, evaluated = (record_gpt.run(a.out, steps, dtype, seed) if case == 'gpt' else
+                             OWN[case](images, test, rows, steps, dtype, seed) if case in OWN else
+                             run(case, images, labels, test, rows, steps, dtype, seed))
         with open(os.path.join(a.out, case + '.csv'), 'w') as f:
             f.write('step,loss\n')
             for step, l in enumerate(losses, 1):

@@ -231,6 +231,19 @@ static inline void arb_fit(Rng *r, Op op, Type *arg)
         arg[1].dim[0] = arg[0].dim[1];
         arg[1].dim[2] = arg[0].dim[2];
         break;
+    case OP_attention:                               /* [B..., T, D], [B..., S, D], [B..., S, E] */
+    case OP_attention_lse:
+        arg[0].dtype = dt_is_float(arg[0].dtype) ? arg[0].dtype : DT_f32;
+        arg[0].rank = 2 + rng_below(r, 3);
+        for (int i = 0; i < arg[0].rank; i++)
+            arg[0].dim[i] = 1 + rng_below(r, 4);
+        arg[1] = arg[0];
+        arg[1].dim[arg[0].rank - 2] = 1 + rng_below(r, 5);
+        if (op == OP_attention) {
+            arg[2] = arg[1];
+            arg[2].dim[arg[0].rank - 1] = 1 + rng_below(r, 5);
+        }
+        break;
     case OP_gather:
         arg[1].dtype = DT_i32;
         if (arg[0].rank > 1 && arg[1].rank > 0 && rng_below(r, 2))
@@ -269,6 +282,7 @@ static inline Attr arb_attr(Rng *r, Arena *mem, AttrKind kind, const Type *a, co
     case ATTR_WINDOW:  return arb_window(r, mem, a, false);
     case ATTR_OVERLAP: return arb_window(r, mem, a, true);
     case ATTR_CONV:    return arb_conv(r, mem, a);
+    case ATTR_SCORES:  return attr_scores(mem, rng_below(r, 2), 0.25 + rng_unit(r));
     case ATTR_ROWS:    v[0] = rng_below(r, a->rank + 1), v[1] = 4; return attr_make(mem, 2, v);
     case ATTR_NONE: case ATTR_SLOT: case ATTR_VALUE: case NATTR: break;
     }

@@ -360,7 +360,8 @@ static int check_shape(Rng *r, Op op)
 /* Rows that tests/unit/test_window.c checks. */
 static bool is_neighbourly(Op op)
 {
-    return attr_group(op_info[op].attr) || op_info[op].attr == ATTR_AXIS || op_info[op].attr == ATTR_ROWS;
+    return attr_group(op_info[op].attr) || op_info[op].attr == ATTR_AXIS || op_info[op].attr == ATTR_ROWS ||
+           op_info[op].attr == ATTR_SCORES;
 }
 
 static void test_shapes(void **state)

@@ -93,6 +93,9 @@ static void test_type_mistakes(void **state)
         { "%9 = gather %1, %5 {1} : f32[10]", "gather: the first 1 axes of f32[64, 784] and i32[10] are not the same" },
         { "%9 = scatter %5, %1 {0, 4} : f32[4, 784]", "scatter: the first 1 axes of i32[10] and f32[64, 784] are not the same" },
         { "%9 = scatter %5, %3 {0, 0} : f32[0]", "a size lies in 1.." },
+        { "%9 = attention_lse %1, %3 {all} 1 : f32[64]", "attention_lse: wants [..., T, D] and [..., S, D], got f32[64, 784] by f32[10]" },
+        { "%9 = attention %1, %1, %2 {causal} 1 : f32[64, 10]", "attention: wants as many values as keys, got f32[64, 784] and f32[780, 10]" },
+        { "%9 = attention_lse %5, %5 {all} 1 : f32", "attention_lse: wants f32 or f64, the same for all, got i32[10] by i32[10]" },
         { "%9 = cumsum %3 {1} : f32[10]", "cumsum: f32[10] has no axis 1" },
         { "%9 = neg %1 : f32[64, 783]", "test.ir:16:15: error: neg gives f32[64, 784], not f32[64, 783]" },
     };

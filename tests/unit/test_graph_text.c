@@ -86,6 +86,11 @@ static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
         { ATTR_CONV, 0, { 0 } },          { ATTR_CONV, 5, { 2, 1, -1, 1, 2 } }, { ATTR_CONV, 5, { 1, 1, 1, 1, 1 } },
         { ATTR_ROWS, 2, { 0, 5 } },       { ATTR_ROWS, 2, { 1, 256 } },
     };
+    if (kind == ATTR_SCORES) {
+        out[0] = attr_scores(mem, true, 0.125);
+        out[1] = attr_scores(mem, false, -0.1);
+        return 2;
+    }
     const int64_t none = attr_double(mem, -INFINITY).v[0], half = attr_double(mem, 0.5).v[0], zero = 0;
     int           n = 0;
 

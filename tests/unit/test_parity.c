@@ -8,7 +8,7 @@
  *   sums and contractions of n terms           the oracle adds in double; in another order and precision the result is
  *                                              off by n u times the terms' sizes, on the whole sqrt(n) of it.  Terms
  *                                              are below 4, so 16 n u is generous, and a missing term is far above it
- *   the walker against the cpu                 none unless a function takes part: no mark changes a bit
+ *   the walker against the cpu                 none unless a function takes part, as it does in attention: no mark changes a bit
  * Zeros of either sign are equal, and so are nans.
  */
 #include <setjmp.h>
@@ -169,7 +169,7 @@ static void check_row(Parity *p, int i, const RowCase *c, Op op, int lanes)
     for (int64_t j = 0; j < n; j++) {
         double x = walked[j], y = tensor_get(&got, j, false);
 
-        if (!same(x, y) && !(math && op != OP_random && fabs(x - y) <= ULPS * ulp(d, x)))
+        if (!same(x, y) && !(math && op != OP_random && fabs(x - y) <= fmax(tolerance, ULPS * ulp(d, x))))
             fail_msg("%s of %s, %d lanes, element %lld: walker %.9g, cpu %.9g", op_info[op].name, type, lanes,
                      (long long)j, x, y);
     }

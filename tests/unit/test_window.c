@@ -1,5 +1,6 @@
-/* test_window.c - slices, pads, windows, convolutions, rows by number: each element against its definition by
- * coordinates, on arbitrary shapes and attributes; values are small whole numbers, so sums are exact in any order.
+/* test_window.c - slices, pads, windows, convolutions, rows by number, attention: each element against its definition by
+ * coordinates, on arbitrary shapes and attributes; values are small whole numbers, so sums are exact in any order,
+ * and attention, which isn't, has a tolerance of 1e-12.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,8 +18,8 @@ static const Loc nowhere;
 typedef struct One {
     Module     *m;
     Graph      *g;
-    Type        type[2];
-    Tensor      slot[2];
+    Type        type[3];
+    Tensor      slot[3];
     const Node *nd;
     Tensor      y;
 } One;
@@ -57,15 +58,15 @@ static bool one_make(One *o, Rng *r, Op op)
     static const Dtype dtype[] = { DT_f32, DT_f32, DT_i32, DT_f64, DT_u8 };
     const char        *error = NULL;
     int                narg = op_info[op].narg;
-    Ref                arg[2], y;
+    Ref                arg[3], y;
 
     *o = (One){ .m = module_new() };
     o->g = graph_new(o->m, ENTRY_TRAIN, 1);
     o->type[0] = arb_type(r, dtype[rng_below(r, op_info[op].cls == CLASS_MOVE ? 5 : 3)], 1, 4);
-    o->type[1] = arb_type(r, DT_i32, 0, 3);
+    o->type[1] = o->type[2] = arb_type(r, DT_i32, 0, 3);
     arb_fit(r, op, o->type);
     for (int k = 0; k < narg; k++) {
-        module_add_slot(o->m, k ? "b" : "a", SLOT_param, o->type[k], nowhere);
+        module_add_slot(o->m, arena_printf(&o->m->mem, "a%d", k), SLOT_param, o->type[k], nowhere);
         arg[k] = graph_read(o->g, nowhere, k);
     }
     y = graph_make(o->g, op, nowhere, narg, arg, arb_attr(r, &o->m->mem, op_info[op].attr, &o->type[0], &o->type[1]), NULL, &error);
@@ -207,6 +208,31 @@ static double by_conv(const One *o, const int64_t *y)
     return sum;
 }
 
+/* exp(s_j) over the keys that row i of the queries looks at; what it weighs: 1, or a column of the values. */
+static double weighed(const One *o, const int64_t *y, int64_t column)
+{
+    int     rank = o->type[0].rank;
+    int64_t q[MAX_RANK], k[MAX_RANK];
+    double  sum = 0;
+
+    memcpy(q, y, sizeof q);
+    memcpy(k, y, sizeof k);
+    for (k[rank - 2] = 0; k[rank - 2] < o->type[1].dim[rank - 2]; k[rank - 2]++) {
+        double s = 0, by = 1;
+
+        if (attr_causal(&o->nd->attr) && k[rank - 2] > y[rank - 2])
+            continue;
+        for (int64_t d = 0; d < o->type[0].dim[rank - 1]; d++) {
+            q[rank - 1] = k[rank - 1] = d;
+            s += at(&o->slot[0], q) * at(&o->slot[1], k);
+        }
+        k[rank - 1] = column;
+        by = column >= 0 ? at(&o->slot[2], k) : 1;
+        sum += exp(s * attr_scale(&o->nd->attr)) * by;
+    }
+    return sum;
+}
+
 static double defined(const One *o, const int64_t *y)
 {
     switch (o->nd->op) {
@@ -218,6 +244,8 @@ static double defined(const One *o, const int64_t *y)
     case OP_gather:  return by_gather(o, y);
     case OP_scatter: return by_scatter(o, y);
     case OP_conv:    return by_conv(o, y);
+    case OP_attention:     return weighed(o, y, y[o->nd->type.rank - 1]) / weighed(o, y, -1);
+    case OP_attention_lse: return log(weighed(o, y, -1));
     default:         fail_msg("%s has no definition here", op_info[o->nd->op].name);
     }
     return NAN;
@@ -234,7 +262,9 @@ static bool check_one(Rng *r, Op op)
 
         coordinates(&o.nd->type, i, y);
         want = defined(&o, y);
-        if (got != want)
+        bool is_sum = op_info[op].attr != ATTR_SCORES;
+
+        if (is_sum ? got != want : !(fabs(got - want) <= 1e-12 * fmax(1, fabs(want))))
             fail_msg("%s of %s, element %lld: %.17g, by definition %.17g", op_info[op].name,
                      ty_str(&o.m->mem, &o.type[0]), (long long)i, got, want);
     }
@@ -244,7 +274,8 @@ static bool check_one(Rng *r, Op op)
 
 static void test_definitions(void **state)
 {
-    static const Op op[] = { OP_slice, OP_pad, OP_window, OP_overlap, OP_cumsum, OP_gather, OP_scatter, OP_conv };
+    static const Op op[] = { OP_slice, OP_pad, OP_window, OP_overlap, OP_cumsum, OP_gather, OP_scatter, OP_conv,
+                             OP_attention, OP_attention_lse };
 
     (void)state;
     for (size_t i = 0; i < sizeof op / sizeof *op; i++) {
