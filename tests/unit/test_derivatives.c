@@ -158,6 +158,8 @@ static const Net nets[] = {
       "attn.in_proj_weight", "[6, 2]", "attn.out_proj.weight", "[2, 2]" },
     { "a derivative in the loss", "x |> fc1: linear(5) |> silu() |> fc2: linear(2)", 2, "mean(sum(grad(p, x)^2, axis: 1)) + mean(p^2)",
       "fc1.weight", "[5, 6]", "fc2.weight", "[2, 5]" },
+    { "gradient descent in the loss", "x |> fc1: linear(3)", 3, "mse(x @ descended(transpose(fc1.weight), x, sin(p)), tanh(p))",
+      "fc1.weight", "[3, 6]", "fc1.bias", "[3]" },
 };
 enum { NNET = sizeof nets / sizeof *nets, LOSS = 0, ALONG_A, ALONG_B, NFIGURE };
 
@@ -168,6 +170,8 @@ static void open_loss(Rig *r, const Backend *be, const Net *n)
     int  len = snprintf(text, sizeof text, "nnd 1\ndata rows(row: i32) { train: rows(4)\n test: rows(4) }\n"
                         "model net(x: f32[N, 6]) -> f32[N, %d] { return %s }\n"
                         "fn turned(w: tensor, by: float) -> tensor { return cos(f32(iota(size(w))) + by) }\n"
+                        "fn descended(v: tensor, x: tensor, y: tensor) -> tensor {\n"
+                        "    for i in 0..3 { v = v - 0.3 * grad(mse(x @ v, y), v) }\n    return v\n}\n"
                         "train net on rows {\n"
                         "    far = expand(reshape(f32(row), [-1, 1]), [dim(row, 0), 6]) * 1.3\n"
                         "    x = variable(sin(far + 0.7 * f32(iota(6))^2 + 1))\n"
