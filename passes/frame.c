@@ -3,6 +3,8 @@
  * Behind this pass
  *   a conv pads and dilates nothing itself: its first argument has the zeros already.  A loop over it needs no
  *     conditions then; fuse stores such an argument once, and nothing else that a window looks at;
+ *   a conv's elements are neighbours along the last axis, where vectors run: a stride there becomes channels, and taps
+ *     far apart become a batch;
  *   windows of an overlap stand at every place, a step apart: an element is then in window h - k * dilation at k, which is
  *     affine.  Windows that don't overlap need no sum: they are put side by side;
  *   attention is written out, as no kernel of its own computes it yet;
@@ -16,6 +18,98 @@
 #include "passes/pass.h"
 
 /* ---- conv ---- */
+
+/* Axis `axis` of a as [its length / by, by], the second part moved behind axis `to` and joined with it. */
+static Ref in_phases(Graph *g, Loc loc, Ref a, int axis, int64_t by, int to)
+{
+    Type    t = graph_at(g, a)->type;
+    int64_t dim[MAX_RANK], perm[MAX_RANK];
+    int     n = 0;
+
+    for (int i = 0; i < t.rank; i++) {
+        dim[n++] = i == axis ? t.dim[i] / by : t.dim[i];
+        if (i == axis)
+            dim[n++] = by;
+    }
+    a = graph_reshape(g, loc, a, n, dim);
+    n = 0;
+    for (int i = 0; i <= t.rank; i++) {
+        if (i != axis + 1)
+            perm[n++] = i;
+        if (i == to)
+            perm[n++] = axis + 1;
+    }
+    t.dim[axis] /= by;
+    t.dim[to] *= by;
+    return graph_reshape(g, loc, graph_transpose(g, loc, a, perm), t.rank, t.dim);
+}
+
+/* a with the axis made as long as wanted: zeros behind, or less of it. */
+static Ref of_length(Graph *g, Loc loc, Ref a, int axis, int64_t length)
+{
+    return move_pad(g, loc, a, axis, 0, length - graph_at(g, a)->type.dim[axis]);
+}
+
+/* A stride along the last axis: taps and elements whose places are equal modulo the stride meet, so these are channels
+ * of their own, and each is walked in steps of 1. */
+static void stride_to_channels(Graph *g, const Node *nd, Ref *a, int64_t *v)
+{
+    int     last = nd->type.rank - 1;
+    int64_t taps = graph_at(g, a[1])->type.dim[last], stride = v[0], groups = (taps + stride - 1) / stride;
+
+    v[0] = 1;
+    if (taps == 1) {
+        a[0] = move_slice(g, nd->loc, a[0], last, 0, stride, nd->type.dim[last]);
+        return;
+    }
+    a[0] = of_length(g, nd->loc, a[0], last, (nd->type.dim[last] - 1 + groups) * stride);
+    a[1] = of_length(g, nd->loc, a[1], last, groups * stride);
+    a[0] = in_phases(g, nd->loc, a[0], last, stride, 2);
+    a[1] = in_phases(g, nd->loc, a[1], last, stride, 2);
+}
+
+/* Many taps that lie apart, as in the gradient of a conv with a stride: the results that see the same elements are a batch
+ * of their own, in which taps are neighbours. */
+static Ref taps_together(Graph *g, const Node *nd, Ref *a, int64_t *v, int n)
+{
+    int     last = nd->type.rank - 1;
+    Type    t = nd->type;
+    int64_t apart = v[5 * n - 1], taps = graph_at(g, a[1])->type.dim[last], each = (t.dim[last] + apart - 1) / apart;
+    int64_t dim[MAX_RANK], perm[MAX_RANK];
+    Ref     y;
+
+    v[5 * n - 1] = 1;
+    a[0] = of_length(g, nd->loc, a[0], last, (each + taps - 1) * apart);
+    a[0] = in_phases(g, nd->loc, a[0], last, apart, 0);
+    y = graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ 5 * n, v }, NULL, NULL);
+    /* [N * apart, .., each] to [N, .., each * apart] */
+    dim[0] = t.dim[0];
+    dim[1] = apart;
+    perm[0] = 0;
+    for (int i = 1; i < t.rank; i++) {
+        dim[i + 1] = i == last ? each : t.dim[i];
+        perm[i] = i + 1;
+    }
+    perm[t.rank] = 1;
+    y = graph_transpose(g, nd->loc, graph_reshape(g, nd->loc, y, t.rank + 1, dim), perm);
+    t.dim[last] = each * apart;
+    y = graph_reshape(g, nd->loc, y, t.rank, t.dim);
+    return move_slice(g, nd->loc, y, last, 0, 1, nd->type.dim[last]);
+}
+
+/* Vectors run along the last axis, where they want neighbours. */
+static Ref neighbours_last(Graph *g, const Node *nd, Ref *a, int64_t *v)
+{
+    int      n = nd->attr.n / 5, last = nd->type.rank - 1;
+    ConvAxis c = n ? attr_conv(&(Attr){ 5 * n, v }, n - 1) : (ConvAxis){ 1, 0, 0, 1, 1 };
+    int64_t  taps = graph_at(g, a[1])->type.dim[last];
+
+    if (c.stride > 1 && (c.dilate_w == 1 || taps == 1))
+        stride_to_channels(g, nd, a, v + 5 * (n - 1));
+    else if (c.stride == 1 && c.dilate_w > 1 && taps > nd->type.dim[last])
+        return taps_together(g, nd, a, v, n);
+    return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
+}
 
 static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg)
 {
@@ -39,7 +133,7 @@ static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg)
             v[5 * i + j] = one[j];
     }
     a[0] = move_frame(g, nd->loc, a[0], before, behind);
-    return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
+    return neighbours_last(g, nd, a, v);
 }
 
 /* ---- overlap ---- */

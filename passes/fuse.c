@@ -74,11 +74,19 @@ static bool reshape_refines(const Type *from, const Type *to)
     return true;
 }
 
+/* A contraction would look at each element with a condition, or far from its neighbour: it is better stored once. */
+static bool is_stored_first(const Node *nd)
+{
+    int64_t step = nd->op == OP_slice && nd->type.rank ? nd->attr.v[3 * nd->type.rank - 2] : 1;
+
+    return nd->op == OP_pad || step > 1 || step < -1;
+}
+
 static void mark_fold_source(Fuse *f, int id)
 {
     const Node *nd = at(f, id);
 
-    if (op_info[nd->op].cls == CLASS_MOVE && nd->op != OP_pad)
+    if (op_info[nd->op].cls == CLASS_MOVE && !is_stored_first(nd))
         mark_fold_source(f, nd->arg[0].id);
     else if (!is_edge(nd))
         f->must[id] = true;
