@@ -277,8 +277,9 @@ def write():
 
 def back(nnd):
     """What three steps of nnd end with: load_state_dict takes it, and predicts as nnd does, before and after PyTorch wrote it."""
-    def run(*args):
-        subprocess.run([nnd, *args], check=True, cwd=TOP, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def run(*args):      # gpt learns from the text of tests/reference
+        subprocess.run([nnd, *args], check=True, cwd=TOP, env={**os.environ, 'NND_DATA': 'tests/reference'}, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
 
     worst = 0
     with tempfile.TemporaryDirectory() as work:

@@ -438,12 +438,52 @@ static void test_initial(void **state)
     check_initial("kaiming_normal(500, a: 0.5)", kaiming, 0);
 }
 
+/* The layer's weight and bias lie within 1/sqrt(fan), and come within a tenth of it. */
+static void check_bound(const char *layer, double fan)
+{
+    static const char *const names[] = { "layer.weight", "layer.bias" };
+    char body[256];
+    Rig  r;
+
+    snprintf(body, sizeof body, "w * x + sum(layer: %s)", layer);
+    open_rig(&r, &backend_interp, model_text(64, "ones", body, "sum(net(x))", "sgd"));
+    for (int i = 0, found = 0; i < 2; i++) {
+        for (int j = 0; j < r.im->nvar; j++) {
+            const NndVar *v = &r.im->var[j];
+            int64_t       n = 1;
+            double        most = 0;
+
+            if (strcmp(v->name, names[i]) != 0)
+                continue;
+            for (int k = 0; k < v->rank; k++)
+                n *= v->dim[k];
+            for (int64_t k = 0; k < n; k++)
+                most = fmax(most, fabs(((double *)((char *)r.s.state + v->offset))[k]));
+            if (!(most * sqrt(fan) <= 1 && most * sqrt(fan) > 0.9))
+                fail_msg("%s, %s: the largest is %g, wanted just below %g", layer, v->name, most, 1 / sqrt(fan));
+            found++;
+        }
+        assert_int_equal(found, i + 1);
+    }
+    close_rig(&r);
+}
+
+/* As torch.nn.modules.conv has them: fan is how many numbers of a weight belong to its second axis and the kernel. */
+static void test_bounds(void **state)
+{
+    (void)state;
+    check_bound("linear(x, 128)", 64);
+    check_bound("conv1d(reshape(x, [N, 8, 8]), 128, 3, groups: 4)", 2 * 3);
+    check_bound("conv2d(reshape(x, [N, 4, 4, 4]), 128, [3, 2], groups: 2)", 2 * 6);
+    check_bound("conv_transpose2d(reshape(x, [N, 4, 4, 4]), 128, [3, 2], groups: 2)", 64 * 6);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations), cmocka_unit_test(test_numbers),   cmocka_unit_test(test_losses),
         cmocka_unit_test(test_optimizers),  cmocka_unit_test(test_plain_sgd), cmocka_unit_test(test_schedules),
-        cmocka_unit_test(test_initial),
+        cmocka_unit_test(test_initial),     cmocka_unit_test(test_bounds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
