@@ -253,6 +253,8 @@ static int compute(Lower *lo, const Node *nd, const Access *a)
     case CLASS_REDUCE:
     case CLASS_FOLD:
         return lower_head(lo, nd);
+    case CLASS_LOOP:
+        return lower_value(lo, nd->arg[nd->op == OP_next].id, a);
     case CLASS_EDGE:
         return nd->op == OP_read ? read_slot(lo, nd, a) : low_const(lo, nd->loc, nd->type.dtype, attr_value(&nd->attr));
     }
@@ -293,12 +295,26 @@ void low_store(Lower *lo, const Node *nd, int buf, const Access *a, int value)
 
 static bool wanted(const Lower *lo, int id)
 {
-    if (lo->home[id] >= 0)
+    if (lo->home[id] >= 0 || lo->stack[id])
         return true;
     for (int i = 0; i < lo->g->nwrite; i++)
         if (lo->g->write[i].value.id == id)
             return true;
     return false;
+}
+
+/* Into the place of this step among all steps. */
+static void store_step(Lower *lo, const Node *stack, int buf, const Access *here, int value)
+{
+    const Node *nd = &lo->g->node[stack->arg[0].id];
+    Affine index[MAX_RANK], all[MAX_RANK];
+    Access at;
+
+    access_axes(lo->mem, here, &nd->type, index);
+    for (int i = 0, n = 0; i < stack->type.rank; i++)
+        all[i] = i == stack->attr.v[SCAN_AXIS] ? access_step(lo->mem, stack) : index[n++];
+    at = access_make(&stack->type, all);
+    low_store(lo, nd, buf, &at, value);
 }
 
 static void store_node(Lower *lo, int id, const Access *here)
@@ -308,6 +324,8 @@ static void store_node(Lower *lo, int id, const Access *here)
 
     if (lo->home[id] >= 0)
         low_store(lo, nd, lo->home[id], here, value);
+    for (int s = lo->stack[id]; s; s = lo->next_stack[s])
+        store_step(lo, &lo->g->node[s], lo->home[s], here, value);
     for (int i = 0; i < lo->g->nwrite; i++) {
         int buf = lo->slot_buf[lo->g->write[i].slot];
 
@@ -409,6 +427,9 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     lo->k->loc = nd->loc;
     lo->k->what = describe(lo, member, n);
     lo->number = number;
+    lo->k->scan = nd->op == OP_carry ? 0 : lo->scan[member[0]];
+    lo->k->steps = lo->k->scan ? lo->steps[lo->k->scan] : 0;
+    lo->k->nvar = lo->k->scan ? 1 : 0;
     lo->domain = lower_is_rows(nd->op) ? lower_rows_domain(lo, nd) : lo->g->node[member[n - 1]].type;
     lo->nmemo = 0;
     lo->guards = (Guards){ .condition = -1 };
@@ -461,10 +482,14 @@ static void use_slot(Lower *lo, int slot)
     lo->slot_buf[slot] = plan_buffer(lo->p, b);
 }
 
+static bool scan_shares(Op op) { return op == OP_next || op == OP_last; }
+
 /* Marks the nodes of other kernels that node id of kernel k reads. */
 static void mark_read(const Graph *g, int id, int k, bool *read)
 {
-    for (int i = 0; i < g->node[id].narg; i++) {
+    bool is_next = g->node[id].op == OP_next;
+
+    for (int i = is_next; i < (is_next ? 2 : g->node[id].narg); i++) {
         int a = g->node[id].arg[i].id, of = g->node[a].kernel;
 
         if (!of)
@@ -481,7 +506,7 @@ static void give_homes(Lower *lo)
     bool *read = arena_array(lo->mem, bool, g->nnode);
 
     for (int id = 1; id < g->nnode; id++)
-        if (g->node[id].kernel)
+        if (g->node[id].kernel && !scan_is_result(g->node[id].op))
             mark_read(g, id, g->node[id].kernel, read);
     for (int i = 0; i < g->nwrite; i++) {
         const Write *w = &g->write[i];
@@ -492,9 +517,26 @@ static void give_homes(Lower *lo)
     for (int id = 1; id < g->nnode; id++) {
         const Type *t = &g->node[id].type;
 
-        if (read[id] && lo->home[id] < 0)
+        if ((read[id] || g->node[id].op == OP_carry) && lo->home[id] < 0 && !scan_shares(g->node[id].op))
             lo->home[id] = plan_buffer(lo->p, (Buffer){ .seg = SEG_SCRATCH, .slot = -1, .offset = -1, .node = id,
                                                         .dtype = t->dtype, .count = ty_count(t) });
+    }
+}
+
+/* A next and a last are where their carry is; what is stacked knows its stacks. */
+static void give_scan_homes(Lower *lo)
+{
+    const Graph *g = lo->g;
+
+    for (int id = 1; id < g->nnode; id++) {
+        const Node *nd = &g->node[id];
+
+        if (scan_shares(nd->op))
+            lo->home[id] = lo->home[nd->arg[0].id];
+        if (nd->op != OP_stack || lo->home[id] < 0)
+            continue;
+        lo->next_stack[id] = lo->stack[nd->arg[0].id];
+        lo->stack[nd->arg[0].id] = id;
     }
 }
 
@@ -512,16 +554,24 @@ static void give_buffers(Lower *lo)
     for (int i = 0; i < g->nwrite; i++)
         use_slot(lo, g->write[i].slot);
     give_homes(lo);
+    lo->stack = arena_array(lo->mem, int, g->nnode);
+    lo->next_stack = arena_array(lo->mem, int, g->nnode);
+    give_scan_homes(lo);
 }
+
+/* What leaves a scan has the number of its last kernel, but nothing computes it there. */
+static int computing_kernel(const Node *nd) { return scan_is_result(nd->op) ? 0 : nd->kernel; }
 
 static Plan *lower_graph(Module *m, const Graph *g)
 {
     Lower lo = { .m = m, .g = g, .mem = &m->mem, .p = plan_new(m, g) };
     int *first = arena_array(lo.mem, int, g->nkernel + 2), *member = arena_array(lo.mem, int, g->nnode);
 
+    lo.scan = scan_of_nodes(g);
+    lo.steps = scan_steps(g);
     give_buffers(&lo);
     for (int id = 1; id < g->nnode; id++)
-        first[g->node[id].kernel]++;
+        first[computing_kernel(&g->node[id])]++;
     for (int k = 0, n = 0; k <= g->nkernel; k++) {      /* counts to places; kernel 0 is no kernel */
         int count = k ? first[k] : 0;
 
@@ -530,7 +580,7 @@ static Plan *lower_graph(Module *m, const Graph *g)
     }
     first[g->nkernel + 1] = 0;
     for (int id = 1; id < g->nnode; id++)
-        if (g->node[id].kernel)
+        if (computing_kernel(&g->node[id]))
             member[first[g->node[id].kernel]++] = id;
     for (int k = 1; k <= g->nkernel; k++) {
         int from = k == 1 ? 0 : first[k - 1];

@@ -271,6 +271,8 @@ static void gen_node(Gen *gen)
 
     if (op == OP_grad || op == OP_variable)      /* autodiff and update come before */
         return;
+    if (op_info[op].attr == ATTR_LOOP)           /* they fit only together */
+        return;
     if (op_info[op].narg == 0) {
         int mask = op == OP_iota ? 1 << DT_i32 : op == OP_training ? 1 << DT_bool : op == OP_random ? FLOATS : ANY;
 

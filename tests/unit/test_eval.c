@@ -357,10 +357,10 @@ static int check_shape(Rng *r, Op op)
     return y.id != 0;
 }
 
-/* Rows that tests/unit/test_window.c checks. */
+/* Rows that tests/unit/test_window.c and test_scan.c check. */
 static bool is_neighbourly(Op op)
 {
-    return attr_group(op_info[op].attr) || op_info[op].attr == ATTR_AXIS || op_info[op].attr == ATTR_ROWS;
+    return op_info[op].attr == ATTR_LOOP || attr_group(op_info[op].attr) || op_info[op].attr == ATTR_AXIS || op_info[op].attr == ATTR_ROWS;
 }
 
 static void test_shapes(void **state)
