@@ -182,8 +182,11 @@ static void enter_stacks(Reverse *r)
 
         if (nd.op != OP_stack || nd.attr.v[SCAN_NUMBER] + 1 != r->number || !r->w->adjoint[id].id)
             continue;
-        walk_add(r->w, nd.arg[0], scan_element(r->g, nd.loc, r->w->adjoint[id], r->back, nd.attr.v[SCAN_AXIS], !nd.attr.v[SCAN_BACK]),
-                 nd.loc);
+        if (!is_inside(r, nd.arg[0].id))
+            walk_add(r->w, nd.arg[0], graph_axes(r->g, OP_sum, nd.loc, r->w->adjoint[id], 1, &nd.attr.v[SCAN_AXIS]), nd.loc);
+        else
+            walk_add(r->w, nd.arg[0], scan_element(r->g, nd.loc, r->w->adjoint[id], r->back, nd.attr.v[SCAN_AXIS],
+                                                   !nd.attr.v[SCAN_BACK]), nd.loc);
     }
 }
 
