@@ -211,6 +211,41 @@ static void call_kernels(Entry *n, LLVMValueRef table, int first, int last)
     LLVMPositionBuilderAtEnd(B, after);
 }
 
+/* The kernels of a scan, once a step. */
+static void call_scan(Entry *n, LLVMValueRef table, int first, int last, int64_t steps)
+{
+    LLVMBuilderRef B = n->e->B;
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(B), body = block(n), after = block(n), latch;
+    LLVMValueRef turn, next;
+
+    LLVMBuildBr(B, body);
+    LLVMPositionBuilderAtEnd(B, body);
+    turn = LLVMBuildPhi(B, n->i64, "");
+    set(n, offsetof(NndStep, turn), turn);
+    call_kernels(n, table, first, last);
+    next = LLVMBuildAdd(B, turn, cpu_i64(n->e, 1), "");
+    latch = LLVMGetInsertBlock(B);
+    LLVMBuildCondBr(B, LLVMBuildICmp(B, LLVMIntSLT, next, cpu_i64(n->e, steps), ""), body, after);
+    LLVMAddIncoming(turn, (LLVMValueRef[]){ cpu_i64(n->e, 0), next }, (LLVMBasicBlockRef[]){ before, latch }, 2);
+    LLVMPositionBuilderAtEnd(B, after);
+}
+
+/* All kernels in order: runs of those that are in no scan, and scans. */
+static void call_plan(Entry *n, LLVMValueRef table)
+{
+    const Plan *p = n->e->p;
+
+    for (int k = 0, end; k < p->nkernel; k = end) {
+        end = plan_scan_end(p, k);
+        while (!p->kernel[k]->scan && end < p->nkernel && !p->kernel[end]->scan)
+            end++;
+        if (p->kernel[k]->scan)
+            call_scan(n, table, k, end, p->kernel[k]->steps);
+        else
+            call_kernels(n, table, k, end);
+    }
+}
+
 static void open_run(Entry *n, const char *name)
 {
     Emit *e = n->e;
@@ -248,7 +283,7 @@ void cpu_entry(Emit *e, LLVMValueRef *kernel, LLVMValueRef *place, const char *n
     LLVMPositionBuilderAtEnd(e->B, body);
     fill_batch(&n, i);
     if (e->p->nkernel)
-        call_kernels(&n, kernel_table(&n, kernel, place), 0, e->p->nkernel);
+        call_plan(&n, kernel_table(&n, kernel, place));
     next = LLVMBuildAdd(e->B, i, cpu_i64(e, 1), "");
     LLVMBasicBlockRef latch = LLVMGetInsertBlock(e->B);
 

@@ -238,6 +238,8 @@ LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name)
     e->vec_var = -1;
     e->lanes = e->active = 0;
     open_function(e, name);
+    if (k->scan)
+        e->var[0] = cpu_member(e, e->step, offsetof(NndStep, turn), LLVMInt64TypeInContext(e->C));
     cpu_bases(e);
     cpu_plan_locals(e);
     if (cpu_is_parallel(k))

@@ -23,6 +23,9 @@ typedef enum AstKind {
     AST_STATE,      /* state name: type = value */
     AST_RETURN,     /* return value */
     AST_FOR,        /* for name in value..limit { body } */
+    AST_SCAN,       /* scan name, name in value, value { body }: the values a list, in limit the names */
+    AST_CARRY,      /* carry name: type = value; in a scan */
+    AST_COLLECT,    /* collect name = value; in a scan */
     AST_IF,         /* if value { body } else { other } */
     AST_MINIMIZE,   /* minimize value [over name, name [with optimizer]]: the names in limit, a list, or NULL */
     AST_THEN,       /* then: between losses, alone on its line */

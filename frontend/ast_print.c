@@ -137,6 +137,7 @@ static void print_statement(FILE *f, const Ast *a, int indent)
     case AST_ASSIGN:   fprintf(f, "%s = ", a->name); break;
     case AST_NEXT:     fprintf(f, "%s' = ", a->name); break;
     case AST_METRIC:   fprintf(f, "metric %s = ", a->name); break;
+    case AST_COLLECT:  fprintf(f, "collect %s = ", a->name); break;
     case AST_RETURN:   fputs("return ", f); break;
     case AST_MINIMIZE: fputs("minimize ", f); break;
     case AST_THEN:     fputs("then", f); break;
@@ -147,7 +148,8 @@ static void print_statement(FILE *f, const Ast *a, int indent)
         break;
     case AST_PARAM:
     case AST_STATE:
-        fprintf(f, "%s %s: ", a->kind == AST_PARAM ? "param" : "state", a->name);
+    case AST_CARRY:
+        fprintf(f, "%s %s: ", a->kind == AST_PARAM ? "param" : a->kind == AST_STATE ? "state" : "carry", a->name);
         print_type(f, &a->type);
         fputs(" = ", f);
         break;
@@ -156,6 +158,13 @@ static void print_statement(FILE *f, const Ast *a, int indent)
         print_expr(f, a->value, 0);
         fputs("..", f);
         print_expr(f, a->limit, 0);
+        print_body(f, a->body, indent);
+        break;
+    case AST_SCAN:
+        for (int i = 0; i < a->value->narg; i++) {
+            fprintf(f, "%s%s in ", i ? ", " : "scan ", a->limit->arg[i]->name);
+            print_expr(f, a->value->arg[i], 0);
+        }
         print_body(f, a->body, indent);
         break;
     case AST_IF: print_if(f, a, indent); break;
@@ -169,7 +178,7 @@ static void print_statement(FILE *f, const Ast *a, int indent)
         }
         break;
     }
-    if (a->kind != AST_FOR && a->kind != AST_IF && a->kind != AST_SETTING && a->kind != AST_FREEZE && a->kind != AST_THEN)
+    if (a->kind != AST_FOR && a->kind != AST_SCAN && a->kind != AST_IF && a->kind != AST_SETTING && a->kind != AST_FREEZE && a->kind != AST_THEN)
         print_expr(f, a->value, 0);
     if (a->kind == AST_MINIMIZE && a->limit) {
         fputs(" over ", f);

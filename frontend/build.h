@@ -47,6 +47,16 @@ typedef struct Scope {
     bool         returned;
 } Scope;
 
+/* What a scan keeps from step to step, and what it leaves behind; the scan whose body is being read. */
+typedef struct ScanName { const char *name; Loc loc; Ref ref; Value next; } ScanName;
+typedef struct ScanBody {
+    Loc       loc;
+    const Scope *scope;       /* the body's own: calls in it have others */
+    int64_t   number, steps;
+    ScanName *carry;   int ncarry, ccarry;
+    ScanName *collect; int ncollect, ccollect;
+} ScanBody;
+
 /* A call being unfolded; errors in built-in text are reported at the innermost caller of the user's. */
 typedef struct Frame { const Decl *fn; Loc call; struct Frame *up; } Frame;
 
@@ -98,6 +108,7 @@ typedef struct Build {
     Learning *learn; int nlearn, clearn;      /* of this graph, in the order of the text */
     int     nmoved;           /* of them those before the last `then`: what they train has its new values */
     Loc     then;
+    ScanBody *scan;           /* NULL: no scan's body is being read */
     const Each *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
     bool    failed;
@@ -157,6 +168,13 @@ bool *build_flow(Build *b, Ref y);                                    /* the nod
 Value build_call(Build *b, const Expr *e);
 /* again: an instance that is used once more, with the parameters of the first use */
 Value build_instance(Build *b, const Decl *d, const Expr *call, const Value *arg, Loc at, const char *prefix, bool again);
+/* scans (build_scan.c) */
+bool  build_scan(Build *b, const Ast *a);
+bool  build_carry(Build *b, const Ast *a);
+bool  build_collect(Build *b, const Ast *a);
+bool  build_is_carry(const Build *b, const char *name);
+bool  build_carry_next(Build *b, const Ast *a);
+bool  build_in_body(Build *b, Ref r);                                 /* it is another value in each step of a scan */
 /* false after a mistake, and then all other mistakes are reported too */
 bool  build_body(Build *b, const Ast *a);
 bool  build_type(Build *b, const TypeExpr *t, Type *out);             /* all its dims are known */

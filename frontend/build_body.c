@@ -152,6 +152,8 @@ static bool build_next(Build *b, const Ast *a)
     Name *n = scope_find(b->scope, a->name);
     Value v;
 
+    if (build_is_carry(b, a->name))
+        return build_carry_next(b, a);
     if (n && !n->value.kind) {
         build_value(b, a->value);
         return false;
@@ -180,6 +182,11 @@ static bool build_next(Build *b, const Ast *a)
             build_error(b, a->value->loc, "`%s` is %s, its next value is %s", a->name, ty_str_in(b->m, t), build_describe(b, &v));
         return false;
     }
+    if (build_in_body(b, v.ref)) {
+        build_error(b, a->value->loc, "`%s` changes once, at the end of the step, and this is another value in each step of the scan",
+                    a->name);
+        return false;
+    }
     n->next = v;
     n->next.loc = a->loc;
     if (b->m->slot[n->slot].kind != SLOT_grad)      /* a changed gradient goes on to the optimizer, it is no slot's value */
@@ -194,6 +201,10 @@ static bool build_assign(Build *b, const Ast *a)
     Value v = build_value(b, a->value);
     Name *n = scope_find(b->scope, a->name);
 
+    if (build_is_carry(b, a->name)) {
+        build_error(b, a->loc, "`%s` is carried from step to step: it changes at the end of one, by `%s' = ...`", a->name, a->name);
+        return false;
+    }
     if (n && n->slot >= 0) {
         build_error(b, a->loc, "`%s` is a parameter or state: it changes at the end of the step, by `%s' = ...`", a->name, a->name);
         return false;
@@ -209,7 +220,7 @@ static void poison_body(Build *b, const Ast *a)
     for (; a; a = a->next) {
         Name *n = a->kind == AST_NEXT ? scope_find(b->scope, a->name) : NULL;
 
-        if (a->kind == AST_ASSIGN || a->kind == AST_PARAM || a->kind == AST_STATE)
+        if (a->kind == AST_ASSIGN || a->kind == AST_PARAM || a->kind == AST_STATE || a->kind == AST_CARRY || a->kind == AST_COLLECT)
             scope_set(b, a->name, (Value){ .loc = a->loc });
         if (n && !n->has_next) {
             n->has_next = true;
@@ -264,6 +275,10 @@ static bool build_return(Build *b, const Ast *a)
 {
     Value v = build_value(b, a->value);
 
+    if (b->scan && b->scan->scope == b->scope) {
+        build_error(b, a->loc, "a scan collects its results, `return` stands behind it");
+        return false;
+    }
     v.loc = a->value->loc;
     b->scope->result = v;
     b->scope->returned = true;
@@ -285,6 +300,9 @@ static bool build_statement(Build *b, const Ast *a)
     case AST_STATE:    return build_slot(b, a);
     case AST_RETURN:   return build_return(b, a);
     case AST_FOR:      return build_for(b, a);
+    case AST_SCAN:     return build_scan(b, a);
+    case AST_CARRY:    return build_carry(b, a);
+    case AST_COLLECT:  return build_collect(b, a);
     case AST_IF:       return build_if(b, a);
     case AST_MINIMIZE: return misplaced(b, a, "`minimize`");
     case AST_THEN:     return misplaced(b, a, "`then`");

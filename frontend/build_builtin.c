@@ -199,6 +199,9 @@ static Value step_noise(Build *b, const Expr *e, Op op)
         return v;
     if (b->init_slot >= 0 || b->g->entry == ENTRY_UPDATE)
         return build_error(b, e->loc, "random(x) stands in a step; an initial value has its numbers from random()");
+    if (b->scan)
+        return build_error(b, e->loc, "in a scan random(x) would draw the same numbers in every step: draw those of all steps before it,"
+                                      " and scan over them");
     t = ty_with(*value_type(b, &v), dt_is_float(value_type(b, &v)->dtype) ? value_type(b, &v)->dtype : build_float(b));
     return value_node(b, build_make(b, op, e->name_loc, 0, NULL, 1, &stream, &t), e->loc);
 }

@@ -389,7 +389,7 @@ static Value next_value(Build *b, const Expr *e)
 
     if (n ? !n->value.kind : b->scope->unsure)
         return (Value){ 0 };
-    if (!n || n->slot < 0)
+    if (!n || (n->slot < 0 && !build_is_carry(b, e->name)))
         return build_error(b, e->loc, "`%s'` is the next value of a parameter or state, and `%s` is none", e->name, e->name);
     if (!n->has_next)
         return build_error(b, e->loc, "`%s'` is used before it is given", e->name);

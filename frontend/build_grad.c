@@ -49,6 +49,8 @@ Value build_grad(Build *b, const Expr *e, Op op)
 
     if (!no_names(b, e, 2, "y and x, what is differentiated and by what"))
         return (Value){ 0 };
+    if (b->scan)
+        return build_error(b, e->loc, "grad stands outside of scans: it can take the derivative of a whole one");
     y = build_value(b, e->arg[0]);
     x = build_value(b, e->arg[1]);
     if (!float_tensor(b, e, e->arg[0], &y, "differentiates") || !float_tensor(b, e, e->arg[1], &x, "differentiates by"))

@@ -46,6 +46,37 @@ static Ast *read_for(Parser *p)
     return a;
 }
 
+/* scan g in gates, m in mask { body } after its keyword: values in step, names and values as lists */
+static Ast *read_scan(Parser *p, Token word)
+{
+    Ast *a = parse_new(p, AST_SCAN, word.text, word.loc);
+    Expr *list[2];
+    int cap[2] = { 0 };
+
+    for (int i = 0; i < 2; i++) {
+        list[i] = arena_new(p->mem, Expr);
+        list[i]->kind = EXPR_LIST;
+        list[i]->name = "list";
+    }
+    do {
+        Expr *name = arena_new(p->mem, Expr), *value;
+
+        name->kind = EXPR_NAME;
+        if (!parse_name(p, "the name of a step's part", &name->name, &name->loc) || !parse_expect(p, "in", "`in`")
+            || !(value = expr_parse(p->lx, p->mem, p->d, false)))
+            return NULL;
+        arena_push(p->mem, list[0]->arg, list[0]->narg, cap[0]);
+        list[0]->arg[list[0]->narg++] = name;
+        arena_push(p->mem, list[1]->arg, list[1]->narg, cap[1]);
+        list[1]->arg[list[1]->narg++] = value;
+    } while (lex_take(p->lx, ","));
+    a->limit = list[0];
+    a->value = list[1];
+    a->value->loc = a->value->name_loc = loc_span(a->value->arg[0]->loc, a->value->arg[a->value->narg - 1]->loc);
+    a->body = parse_block(p, false);
+    return a;
+}
+
 /* Blocks in blocks, and `else if` after `else if`: each is one deeper for all who read the tree. */
 static bool enter(Parser *p, Loc at)
 {
@@ -164,8 +195,9 @@ static Ast *read_setting(Parser *p)
 
 static Ast *read_equation(Parser *p, bool settings)
 {
-    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric", "freeze", "then" };
-    static const char *const later[] = { "scan" }, *const outside[] = { "show", "import" };
+    static const char *const words[] = { "param", "state", "return", "for", "if", "minimize", "metric", "freeze", "then", "scan", "carry",
+                                         "collect" };
+    static const char *const outside[] = { "show", "import" };
     Token name = lex_peek(p->lx, 0), second = lex_peek(p->lx, 1);
     AstKind kind = AST_ASSIGN;
 
@@ -173,11 +205,6 @@ static Ast *read_equation(Parser *p, bool settings)
         parse_unexpected(p, "a statement");
         return NULL;
     }
-    for (size_t i = 0; i < sizeof later / sizeof *later && second.kind == TOK_NAME; i++)
-        if (!strcmp(name.text, later[i])) {
-            diag_error(p->d, name.loc, "`%s` is not supported yet", name.text);
-            return NULL;
-        }
     for (size_t i = 0; i < sizeof outside / sizeof *outside && second.kind != TOK_PUNCT; i++)
         if (!strcmp(name.text, outside[i])) {
             diag_error(p->d, name.loc, "`%s` stands outside of blocks", name.text);
@@ -209,11 +236,12 @@ static Ast *read_equation(Parser *p, bool settings)
     return parse_value(p, a) ? a : NULL;
 }
 
-static Ast *read_metric(Parser *p)
+/* metric name = value, collect name = value, after the keyword */
+static Ast *read_named(Parser *p, AstKind kind, const char *what)
 {
-    Ast *a = parse_new(p, AST_METRIC, NULL, (Loc){ 0 });
+    Ast *a = parse_new(p, kind, NULL, (Loc){ 0 });
 
-    if (!parse_name(p, "the metric's name", &a->name, &a->loc) || !parse_expect(p, "=", "`=` after the metric's name"))
+    if (!parse_name(p, what, &a->name, &a->loc) || !parse_expect(p, "=", arena_printf(p->mem, "`=` after %s", what)))
         return NULL;
     return parse_value(p, a) ? a : NULL;
 }
@@ -263,7 +291,13 @@ static Ast *read_statement(Parser *p, bool settings)
     if (word && lex_take(p->lx, "state"))
         return read_slot(p, AST_STATE);
     if (word && lex_take(p->lx, "metric"))
-        return read_metric(p);
+        return read_named(p, AST_METRIC, "the metric's name");
+    if (word && lex_take(p->lx, "scan"))
+        return read_scan(p, t);
+    if (word && lex_take(p->lx, "carry"))
+        return read_slot(p, AST_CARRY);
+    if (word && lex_take(p->lx, "collect"))
+        return read_named(p, AST_COLLECT, "the name of what is collected");
     if (word && lex_take(p->lx, "for"))
         return read_for(p);
     if (word && lex_take(p->lx, "if"))

@@ -5,6 +5,7 @@
  * and rounded once, so the oracle is more exact than what it judges.
  */
 #include "ir/eval_nodes.h"
+#include "ir/scan.h"
 
 #include <assert.h>
 #include <math.h>
@@ -342,6 +343,7 @@ static void eval_node(Eval *e, const Node *nd, Tensor *out)
     case OP_attention_lse: eval_attention_lse(e, nd, out); return;
     case OP_gather:  eval_gather(e, nd, out); return;
     case OP_scatter: eval_scatter(e, nd, out); return;
+    case OP_element: eval_element(e, nd, out); return;
     default:         break;
     }
     switch (op_info[nd->op].cls) {
@@ -351,32 +353,38 @@ static void eval_node(Eval *e, const Node *nd, Tensor *out)
     case CLASS_INDEX:  eval_index(e, nd, out); return;
     case CLASS_FOLD:   eval_dot(e, nd, out); return;
     case CLASS_EDGE:   eval_edge(e, nd, out); return;
+    case CLASS_LOOP:   eval_carry(e, nd, out); return;
     }
+}
+
+void eval_one(Eval *e, int id)
+{
+    const Node *nd = &e->g->node[id];
+
+    if (nd->op == OP_read) {
+        e->value[id] = e->env->read(e->env->ctx, (int)nd->attr.v[0], &nd->type);
+        return;
+    }
+    if (!e->value[id].data)
+        e->value[id] = tensor_new(e->mem, &nd->type, e->env->wide);
+    eval_node(e, nd, &e->value[id]);
 }
 
 void eval_graph(const Graph *g, const EvalEnv *env, Arena *mem, Tensor *value)
 {
     bool *want = arena_array(mem, bool, g->nnode);
-    Eval e = { g, env, mem, value };
+    Eval e = { .g = g, .env = env, .mem = mem, .value = value };
 
-    for (int i = 0; i < g->nwrite; i++)
-        want[g->write[i].value.id] = true;
-    for (int i = 0; i < g->nmin; i++)
-        want[g->min[i].loss.id] = true;
-    for (int id = g->nnode - 1; id > 0; id--)
-        for (int i = 0; want[id] && i < g->node[id].narg; i++)
-            want[g->node[id].arg[i].id] = true;
-    for (int id = 1; id < g->nnode; id++) {
-        const Node *nd = &g->node[id];
-
+    graph_reach_ends(g, want);
+    e.scan = scan_of_nodes(g);
+    for (int id = 1; id < g->nnode; id++)
         value[id].data = NULL;
-        if (!want[id])
+    for (int id = 1; id < g->nnode; id++) {
+        if (!want[id] || e.scan[id])
             continue;
-        if (nd->op == OP_read) {
-            value[id] = env->read(env->ctx, (int)nd->attr.v[0], &nd->type);
-            continue;
-        }
-        value[id] = tensor_new(mem, &nd->type, env->wide);
-        eval_node(&e, nd, &value[id]);
+        if (!scan_is_result(g->node[id].op))
+            eval_one(&e, id);
+        else if (!value[id].data)
+            eval_scan(&e, want, id);
     }
 }

@@ -4,7 +4,17 @@
 
 #include "ir/eval.h"
 
-typedef struct Eval { const Graph *g; const EvalEnv *env; Arena *mem; Tensor *value; } Eval;
+typedef struct Eval {
+    const Graph   *g;
+    const EvalEnv *env;
+    Arena         *mem;
+    Tensor        *value;
+    const int     *scan;       /* of each node, 0: none */
+    int64_t        step;       /* of the scan that runs */
+} Eval;
+
+/* The value of node id, whose arguments' values are there. */
+void eval_one(Eval *e, int id);
 
 /* Row-major strides of t. */
 void eval_strides(const Type *t, int64_t *stride);
@@ -24,5 +34,10 @@ void eval_scatter(Eval *e, const Node *nd, Tensor *out);
 /* ir/eval_attention.c */
 void eval_attention(Eval *e, const Node *nd, Tensor *out);
 void eval_attention_lse(Eval *e, const Node *nd, Tensor *out);
+/* ir/eval_scan.c */
+void eval_element(Eval *e, const Node *nd, Tensor *out);
+void eval_carry(Eval *e, const Node *nd, Tensor *out);       /* its value is there: nexts put it */
+/* The whole scan of which node first is a result, and all its results. */
+void eval_scan(Eval *e, const bool *want, int first);
 
 #endif

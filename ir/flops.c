@@ -3,7 +3,7 @@
  * A multiplication and an addition count each, so a product [m, k] @ [k, n] has 2 m n k.  Of what is no contraction, each
  * element that a point makes or a reduction takes counts one, a function such as exp too; moves and integers count nothing.
  */
-#include "ir/graph.h"
+#include "ir/scan.h"
 
 /* Products that an element of a contraction sums up. */
 static double folded(const Graph *g, const Node *nd)
@@ -35,7 +35,7 @@ double node_flops(const Graph *g, const Node *nd)
     case CLASS_POINT:  return dt_is_float(nd->type.dtype) && nd->op != OP_cast ? n : 0;
     case CLASS_REDUCE: return dt_is_float(a->dtype) ? (double)ty_count(a) : 0;
     case CLASS_FOLD:   return 2 * n * folded(g, nd);
-    case CLASS_MOVE: case CLASS_INDEX: case CLASS_EDGE: break;
+    case CLASS_MOVE: case CLASS_INDEX: case CLASS_LOOP: case CLASS_EDGE: break;
     }
     return 0;
 }
@@ -44,11 +44,13 @@ double graph_flops(const Graph *g)
 {
     Arena  mem = { 0 };
     bool  *want = arena_array(&mem, bool, g->nnode + 1);
+    int   *of = scan_of_nodes(g);
+    int64_t *steps = scan_steps(g);
     double sum = 0;
 
     graph_reach_ends(g, want);
     for (int id = 1; id < g->nnode; id++)
-        sum += want[id] ? node_flops(g, &g->node[id]) : 0;
+        sum += want[id] ? node_flops(g, &g->node[id]) * (double)steps[of[id]] : 0;
     arena_free(&mem);
     return sum;
 }

@@ -190,6 +190,7 @@ static bool read_attr(TextReader *r, NodeText *t)
     case ATTR_PERM:
     case ATTR_AXIS:
     case ATTR_ROWS:
+    case ATTR_LOOP:
     case ATTR_DEPTH:  return read_list(r, t);
     case ATTR_SLICE:
     case ATTR_WINDOW:

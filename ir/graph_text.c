@@ -118,6 +118,7 @@ static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
     case ATTR_PERM:
     case ATTR_AXIS:
     case ATTR_ROWS:
+    case ATTR_LOOP:
     case ATTR_DEPTH:  print_list(f, a->n, a->v); return;
     case ATTR_SLICE:
     case ATTR_WINDOW:

@@ -201,3 +201,12 @@ int64_t module_state_offset(const Module *m, int slot)
 }
 
 int64_t module_state_bytes(const Module *m) { return module_state_offset(m, m->nslot); }
+
+int plan_scan_end(const Plan *p, int i)
+{
+    int scan = p->kernel[i++]->scan;
+
+    while (scan && i < p->nkernel && p->kernel[i]->scan == scan)
+        i++;
+    return i;
+}

@@ -39,6 +39,9 @@
  * indices into them depend only on unrolled loops, on the vec loop around (coefficient 1, the rest a multiple
  * of L: lanes of vector registers), and on constants.  A local declared inside a vec loop has one copy a lane.
  *
+ * `kernel k4 "dot tanh" scan 1 28 ...`: kernels of scan 1, which stand one behind the other, run 28 times in that order; in them i0
+ * is the number of the step, from 0.
+ *
  * fold reduces n = 2^k elements of a local by a fixed tree: while n > 1 { n /= 2; l[i] = op(l[i], l[i+n]) for i < n }.
  * A long reduction along contiguous memory runs in NND_LANES partial results (element i into partial i % NND_LANES)
  * and one fold, on every target, whatever the width of its vectors: so every machine gives the same bits.
@@ -124,6 +127,8 @@ typedef struct Kernel {
     Stmt       *body;
     int         nvalue, nvar, nlocal;
     double      flops;     /* adds, multiplies and functions of one execution, fma as two */
+    int         scan;      /* the scan in whose body it runs, from 1; 0: none.  Kernels of one stand together */
+    int64_t     steps;     /* of that scan: i0 is the step, and no loop's variable; 0: none */
     bool        scheduled; /* the rules for locals of scheduled kernels hold */
 } Kernel;
 
@@ -136,6 +141,9 @@ struct Plan {
     Kernel    **kernel; int nkernel, ckernel;
     int64_t     scratch_bytes;      /* after memory; -1 before */
 };
+
+/* Behind the kernels that run together with kernel i: those of its scan; itself, if it is in none. */
+int     plan_scan_end(const Plan *p, int i);
 
 /* affine forms */
 Affine aff_const(int64_t base);

@@ -191,6 +191,8 @@ const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem)
 {
     Loops l = { .p = p, .k = k, .mem = mem, .extent = arena_array(mem, int64_t, k->nvar + 1) };
 
+    if (k->scan)
+        l.extent[0] = k->steps;
     find_extents(&l, k->body);
     return check_list(&l, k->body);
 }

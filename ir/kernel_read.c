@@ -384,6 +384,19 @@ static bool read_list(KernelReader *r, Stmt **first)
 
 /* ---- plans ---- */
 
+static bool read_scan(KernelReader *r)
+{
+    int64_t number;
+
+    if (!lex_take(r->t.lx, "scan"))
+        return true;
+    if (!read_int(&r->t, "a scan's number", 1, MAX_LOOPS, &number) || !read_int(&r->t, "steps", 1, INT32_MAX, &r->k->steps))
+        return false;
+    r->k->scan = (int)number;
+    r->k->nvar = 1;
+    return true;
+}
+
 static bool read_kernel(KernelReader *r)
 {
     Arena *mem = &r->t.m->mem;
@@ -394,6 +407,8 @@ static bool read_kernel(KernelReader *r)
     if (!read_word(&r->t, "a kernel's name", &name) || !read_string(&r->t, "what the kernel does", &r->k->what))
         return false;
     r->k->name = name.text;
+    if (!read_scan(r))
+        return false;
     r->k->scheduled = lex_take(r->t.lx, "scheduled");
     if (!read_punct(&r->t, "flops") || !read_double(&r->t, "a number", &r->k->flops) ||
         !read_place(&r->t, &r->k->loc) || !read_punct(&r->t, "{") || !read_list(r, &r->k->body))

@@ -162,6 +162,8 @@ static void print_kernel(FILE *f, const Plan *p, const Kernel *k, int indent)
 {
     fprintf(f, "%*skernel %s ", indent, "", k->name);
     text_string(f, k->what ? k->what : "");
+    if (k->scan)
+        fprintf(f, " scan %d %" PRId64, k->scan, k->steps);
     if (k->scheduled)
         fputs(" scheduled", f);
     fputs(" flops ", f);

@@ -434,6 +434,13 @@ static bool check_kernel(Check *c, int number)
     c->value_on = arena_array(c->mem, bool, k->nvalue + 1);
     c->var_on = arena_array(c->mem, bool, k->nvar + 1);
     c->local_on = arena_array(c->mem, bool, k->nlocal + 1);
+    if (k->scan) {
+        Stmt *step = arena_new(c->mem, Stmt);     /* the loop around is the plan's */
+
+        step->extent = k->steps;
+        c->var[0] = step;
+        c->var_on[0] = true;
+    }
     if (!check_list(c, k->body))
         return false;
     return !(why = kernel_check_loops(c->p, k, c->mem)) || fault(c, "%s", why);

@@ -316,6 +316,55 @@ static Type type_given(Infer *in)
     return *in->given;
 }
 
+/* scans */
+
+static bool loop_fits(Infer *in)
+{
+    const int64_t *v = in->attr->v;
+
+    if (v[0] >= 0 && v[0] < MAX_LOOPS && v[1] >= 1 && v[1] <= INT32_MAX && v[2] >= 0 && v[2] <= INT32_MAX && (v[3] == 0 || v[3] == 1))
+        return true;
+    infer_error(in, "wants the number of a scan below %d, its steps, an axis or number, and 0 or 1", MAX_LOOPS);
+    return false;
+}
+
+static Type type_element(Infer *in)
+{
+    const Type    *a = &in->arg[0];
+    const int64_t *v = in->attr->v;
+
+    if (!loop_fits(in))
+        return no_type;
+    if (v[2] >= a->rank || a->dim[v[2]] != v[1])
+        return infer_error(in, "%s has no axis %" PRId64 " of %" PRId64 " steps", infer_str(in, 0), v[2], v[1]);
+    return ty_remove(*a, 1, &v[2]);
+}
+
+static Type type_carry(Infer *in) { return loop_fits(in) ? in->arg[0] : no_type; }
+
+static Type type_next(Infer *in)
+{
+    if (!loop_fits(in))
+        return no_type;
+    if (!ty_equal(&in->arg[0], &in->arg[1]))
+        return infer_error(in, "a carry stays %s, its next value is %s", infer_str(in, 0), infer_str(in, 1));
+    return in->arg[0];
+}
+
+static Type type_last(Infer *in) { return type_carry(in); }
+
+static Type type_stack(Infer *in)
+{
+    const Type    *a = &in->arg[0];
+    const int64_t *v = in->attr->v;
+
+    if (!loop_fits(in))
+        return no_type;
+    if (a->rank == MAX_RANK || v[2] > a->rank)
+        return infer_error(in, "%s has no room for an axis %" PRId64, infer_str(in, 0), v[2]);
+    return ty_insert(*a, 1, &v[2], &v[1]);
+}
+
 /* what passes take out */
 
 static Type type_variable(Infer *in)
@@ -348,7 +397,7 @@ const OpInfo op_info[NOP] = {
 #undef OP
 };
 
-const char *const class_name[] = { "POINT", "REDUCE", "MOVE", "INDEX", "FOLD", "EDGE" };
+const char *const class_name[] = { "POINT", "REDUCE", "MOVE", "INDEX", "FOLD", "LOOP", "EDGE" };
 const char *const domain_name[] = { "ANY", "POS", "UNIT", "NZ", "KINK", "INT", "BOOL", "none" };
 
 bool op_parse(const char *name, Op *op)
@@ -380,6 +429,7 @@ static bool attr_counts(AttrKind kind, int n)
     case ATTR_PAD:     return n % 2 == 1;
     case ATTR_ROWS:
     case ATTR_SCORES:  return n == 2;
+    case ATTR_LOOP:    return n == 4;
     case ATTR_SLICE:
     case ATTR_WINDOW:
     case ATTR_OVERLAP:

@@ -11,7 +11,7 @@ typedef enum Op {
     NOP
 } Op;
 
-typedef enum Class { CLASS_POINT, CLASS_REDUCE, CLASS_MOVE, CLASS_INDEX, CLASS_FOLD, CLASS_EDGE } Class;
+typedef enum Class { CLASS_POINT, CLASS_REDUCE, CLASS_MOVE, CLASS_INDEX, CLASS_FOLD, CLASS_LOOP, CLASS_EDGE } Class;
 
 /* Where tests sample an operation's arguments. */
 typedef enum Domain { DOM_ANY, DOM_POS, DOM_UNIT, DOM_NZ, DOM_KINK, DOM_INT, DOM_BOOL, DOM_none } Domain;
@@ -40,6 +40,7 @@ typedef enum AttrKind {
     ATTR_CONV,     /* each spatial axis: stride, before, behind, dilation of x, of w   conv %1, %2 {1 2 2 1 1, 1 2 2 1 1} */
     ATTR_ROWS,     /* axes in front that go along, the number of rows   scatter %1, %2 {0, 256}              */
     ATTR_SCORES,   /* causal (0 or 1), the bits of a double    attention %1, %2, %3 {causal} 0.125, or {all} */
+    ATTR_LOOP,     /* the scan's number, its steps, an axis or a carry's number, 1: steps run backwards   element %1 {0, 28, 1, 0} */
     NATTR
 } AttrKind;
 
@@ -84,6 +85,8 @@ bool attr_is_size(AttrKind kind, int n, int i);
 /* op_type - the result's type; rank -1 and in->error set if the arguments or the attribute don't fit. */
 Type op_type(Infer *in);
 Type infer_error(Infer *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+enum { MAX_LOOPS = 1 << 16 };    /* scans of a graph */
 
 /* The parts of a dot's attribute. */
 typedef struct DotAxes { int nb, nc; const int64_t *ab, *bb, *ac, *bc; } DotAxes;

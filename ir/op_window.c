@@ -32,7 +32,8 @@ bool attr_is_size(AttrKind kind, int n, int i)
     case ATTR_EXPAND:  return i >= n / 2;
     case ATTR_SLICE:   return i % 3 == 2;
     case ATTR_OVERLAP: return i % 5 == 4;
-    case ATTR_ROWS:    return i == 1;
+    case ATTR_ROWS:
+    case ATTR_LOOP:    return i == 1;
     default:           return false;
     }
 }

@@ -5,7 +5,7 @@
  */
 #include <inttypes.h>
 
-#include "ir/graph.h"
+#include "ir/scan.h"
 
 static const char *place(Graph *g, Loc loc)
 {
@@ -220,6 +220,14 @@ static const char *check_scalars(Graph *g)
     return NULL;
 }
 
+static const char *check_scans(Graph *g)
+{
+    int         id = 0;
+    const char *what = scan_fault(g, &id);
+
+    return what ? node_fault(g, id, what) : NULL;
+}
+
 const char *graph_verify(Graph *g)
 {
     bool       *written = arena_array(&g->m->mem, bool, g->m->nslot);
@@ -232,6 +240,8 @@ const char *graph_verify(Graph *g)
         if (!why)
             why = check_bound(g, id);
     }
+    if (!why)
+        why = check_scans(g);
     if (!why)
         why = check_kernels(g);
     for (int i = 0; !why && i < g->nwrite; i++)

@@ -218,16 +218,28 @@ static void walk_list(Walk *w, const Stmt *s)
         }
 }
 
+static void walk_kernel(Walk *w, const Kernel *k, int64_t step)
+{
+    w->k = k;
+    w->var = arena_array(w->mem, int64_t, k->nvar + 1);
+    w->value = arena_array(w->mem, double, k->nvalue + 1);
+    w->local = arena_array(w->mem, WalkLocal, k->nlocal + 1);
+    if (k->scan)
+        w->var[0] = step;
+    walk_list(w, k->body);
+}
+
 const char *plan_walk(const Plan *p, const WalkEnv *env, Arena *mem)
 {
     Walk w = { .p = p, .env = env, .mem = mem };
 
-    for (int i = 0; i < p->nkernel && !w.error; i++) {
-        w.k = p->kernel[i];
-        w.var = arena_array(mem, int64_t, w.k->nvar + 1);
-        w.value = arena_array(mem, double, w.k->nvalue + 1);
-        w.local = arena_array(mem, WalkLocal, w.k->nlocal + 1);
-        walk_list(&w, w.k->body);
+    for (int i = 0, last; i < p->nkernel && !w.error; i = last) {
+        const Kernel *k = p->kernel[i];
+
+        last = plan_scan_end(p, i);
+        for (int64_t step = 0; step < (k->scan ? k->steps : 1); step++)
+            for (int j = i; j < last && !w.error; j++)
+                walk_kernel(&w, p->kernel[j], step);
     }
     return w.error;
 }

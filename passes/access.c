@@ -1,6 +1,8 @@
 /* access.c - follow an element back through movement. */
 #include "passes/access.h"
 
+#include "ir/scan.h"
+
 #include <assert.h>
 
 Access access_make(const Type *t, const Affine *index)
@@ -99,6 +101,13 @@ int access_guards(Arena *mem, const Node *nd, const Type *arg, const Access *a, 
     return n;
 }
 
+Affine access_step(Arena *mem, const Node *nd)
+{
+    bool back = nd->attr.v[SCAN_BACK];
+
+    return shifted(mem, aff_var(mem, 0, 1), back ? -1 : 1, back ? nd->attr.v[SCAN_STEPS] - 1 : 0);
+}
+
 Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a)
 {
     Affine index[MAX_RANK], out[MAX_RANK];
@@ -117,6 +126,11 @@ Access access_arg(Arena *mem, const Node *nd, const Type *arg, const Access *a)
         for (int i = 0; i < nd->type.rank; i++)
             if (!attr_has(nd->attr.v, nd->attr.n / 2, i))
                 out[n++] = index[i];
+        return access_make(arg, out);
+    case OP_element:
+        access_axes(mem, a, &nd->type, index);
+        for (int i = 0; i < arg->rank; i++)
+            out[i] = i == nd->attr.v[SCAN_AXIS] ? access_step(mem, nd) : index[n++];
         return access_make(arg, out);
     case OP_slice: case OP_pad: case OP_window:
         access_axes(mem, a, &nd->type, index);

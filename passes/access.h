@@ -20,6 +20,8 @@ Affine access_offset(Arena *mem, const Access *a);
 void   access_axes(Arena *mem, const Access *a, const Type *t, Affine *index);
 /* Splits off the first axis: its index, and the offset within a row.  A field's rows are picked by number. */
 void   access_row(Arena *mem, const Access *a, const Type *t, Affine *row, Affine *offset);
+/* Where this step's part is among all steps, for an element or a stack. */
+Affine access_step(Arena *mem, const Node *nd);
 bool   access_equal(const Access *a, const Access *b);
 
 /* The access to the argument of a MOVE or one_hot node whose result is looked at through a.  Through a pad it may lie

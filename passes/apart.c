@@ -6,6 +6,7 @@
  */
 #include <assert.h>
 
+#include "ir/scan.h"
 #include "passes/pass.h"
 
 /* A cast to the dtype that it has: the value at a place of its own. */
@@ -32,6 +33,34 @@ static void write_last(Graph *to, const Write *w, Ref value, int nnode)
     graph_write(to, w->loc, w->slot, value);
 }
 
+/* A scan's nodes, the nexts last, and their last number for all that leaves it. */
+static void number_scan(Graph *g, const int *scan, int first)
+{
+    int64_t number = g->node[first].attr.v[SCAN_NUMBER];
+
+    for (int next = 0; next < 2; next++)
+        for (int id = 1; id < first; id++)
+            if (scan[id] == number + 1 && (g->node[id].op == OP_next) == next && g->node[id].op != OP_carry)
+                g->node[id].kernel = ++g->nkernel;
+    for (int id = first; id < g->nnode; id++)
+        if (scan_is_result(g->node[id].op) && g->node[id].attr.v[SCAN_NUMBER] == number)
+            g->node[id].kernel = g->nkernel;
+}
+
+static void give_numbers(Graph *g, const int *scan)
+{
+    for (int id = 1; id < g->nnode; id++) {
+        Node *nd = &g->node[id];
+
+        if (op_info[nd->op].cls == CLASS_EDGE || (scan[id] && nd->op != OP_carry))
+            continue;
+        if (!scan_is_result(nd->op))
+            nd->kernel = ++g->nkernel;
+        else if (!nd->kernel)
+            number_scan(g, scan, id);
+    }
+}
+
 static Graph *apart_graph(const Graph *from)
 {
     Arena *mem = &from->m->mem;
@@ -50,9 +79,7 @@ static Graph *apart_graph(const Graph *from)
     nnode = to->nnode;
     for (int i = 0; i < from->nwrite; i++)
         write_last(to, &from->write[i], map[from->write[i].value.id], nnode);
-    for (int id = 1; id < to->nnode; id++)
-        if (op_info[to->node[id].op].cls != CLASS_EDGE)
-            to->node[id].kernel = ++to->nkernel;
+    give_numbers(to, scan_of_nodes(to));
     return to;
 }
 

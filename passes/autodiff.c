@@ -14,18 +14,10 @@
  */
 #include <assert.h>
 
-#include "passes/gradient.h"
+#include "passes/autodiff.h"
 #include "passes/pass.h"
 
-typedef struct Walk {
-    const Gradient *table;
-    Graph          *g;
-    bool           *on_path;   /* of nodes up to y: lies between y and a target */
-    Ref            *adjoint;
-} Walk;
-
-/* Does an adjoint of nd's argument i help to get at a target? */
-static bool leads_to_target(const Walk *w, const Node *nd, int i)
+bool walk_leads(const Walk *w, const Node *nd, int i)
 {
     return w->on_path[nd->arg[i].id] && gradient_flows(w->table, nd->op, i);
 }
@@ -33,21 +25,26 @@ static bool leads_to_target(const Walk *w, const Node *nd, int i)
 /* Integers and bools have no derivative; nodes that no target reaches need none. */
 static void mark_path(Walk *w, Ref y, const bool *target)
 {
-    bool *reached = arena_array(&w->g->m->mem, bool, w->g->nnode);
+    bool *reached = arena_array(&w->g->m->mem, bool, w->g->nnode), again;
 
     graph_reach(w->g, y, reached);
-    for (int id = 1; id <= y.id; id++) {
-        const Node *nd = graph_at(w->g, (Ref){ id });
+    do {
+        again = false;      /* a carry that its next puts on the path stands before it */
+        for (int id = 1; id <= y.id; id++) {
+            const Node *nd = graph_at(w->g, (Ref){ id });
 
-        if (!reached[id] || !dt_is_float(nd->type.dtype))
-            continue;
-        w->on_path[id] = target[id];
-        for (int i = 0; i < nd->narg && !w->on_path[id]; i++)
-            w->on_path[id] = leads_to_target(w, nd, i);
-    }
+            if (!reached[id] || !dt_is_float(nd->type.dtype))
+                continue;
+            w->on_path[id] |= target[id];
+            for (int i = 0; i < nd->narg && !w->on_path[id]; i++)
+                w->on_path[id] = walk_leads(w, nd, i);
+            if (nd->op == OP_next && w->on_path[id] && !w->on_path[nd->arg[0].id])
+                again = w->on_path[nd->arg[0].id] = true;
+        }
+    } while (again);
 }
 
-static void accumulate(Walk *w, Ref to, Ref part, Loc loc)
+void walk_add(Walk *w, Ref to, Ref part, Loc loc)
 {
     Ref *sum = &w->adjoint[to.id];
 
@@ -61,11 +58,11 @@ static void hand_down(Walk *w, Ref y)
     Ref  part[GRAD_ARGS] = { { 0 } };
 
     for (int i = 0; i < nd.narg; i++)
-        want[i] = leads_to_target(w, &nd, i);
+        want[i] = walk_leads(w, &nd, i);
     gradient_build(w->table, w->g, y, w->adjoint[y.id], want, part);
     for (int i = 0; i < nd.narg; i++) {
         if (want[i])
-            accumulate(w, nd.arg[i], part[i], nd.loc);
+            walk_add(w, nd.arg[i], part[i], nd.loc);
     }
 }
 
@@ -73,14 +70,20 @@ static void hand_down(Walk *w, Ref y)
 static Ref *walk_back(const Gradient *table, Graph *g, Ref y, const bool *target)
 {
     Arena *mem = &g->m->mem;
-    Walk   w = { table, g, arena_array(mem, bool, y.id + 1), arena_array(mem, Ref, y.id + 1) };
+    Walk   w = { .table = table, .g = g, .y = y, .on_path = arena_array(mem, bool, y.id + 1), .adjoint = arena_array(mem, Ref, y.id + 1) };
     Node   last = *graph_at(g, y);
 
     mark_path(&w, y, target);
     if (w.on_path[y.id])
         w.adjoint[y.id] = graph_const(g, last.loc, last.type, 1);
+    w.scan = scan_of_nodes(g);
+    w.first = walk_first_results(&w, y);
     for (int id = y.id; id > 0; id--) {
-        if (w.adjoint[id].id)
+        const Node *nd = graph_at(g, (Ref){ id });
+
+        if (scan_is_result(nd->op) && w.first[nd->attr.v[SCAN_NUMBER]] == id)
+            walk_scan(&w, id);
+        else if (w.adjoint[id].id && !w.scan[id] && !scan_is_result(nd->op))
             hand_down(&w, (Ref){ id });
     }
     return w.adjoint;

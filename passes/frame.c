@@ -8,10 +8,12 @@
  *   windows of an overlap stand at every place, a step apart: an element is then in window h - k * dilation at k, which is
  *     affine.  Windows that don't overlap need no sum: they are put side by side;
  *   attention is written out, as no kernel of its own computes it yet;
+ *   a next's value and a stack's are computed, and the stack's in the scan: they are copied where they are not;
  *   what a cumsum or scatter gives is not written to a slot itself, since such a kernel reads what it has stored.
  */
 #include <assert.h>
 
+#include "ir/scan.h"
 #include "passes/attention.h"
 #include "passes/lower.h"
 #include "passes/move.h"
@@ -219,9 +221,60 @@ static Ref frame_overlap(Graph *g, const Node *nd, Ref a)
 
 /* ---- graphs ---- */
 
+/* A cast to the dtype that it has: the value at a place of its own. */
+static Ref place_of_its_own(Graph *g, Loc loc, Ref a)
+{
+    int64_t dtype = graph_at(g, a)->type.dtype;
+
+    return graph_make(g, OP_cast, loc, 1, &a, (Attr){ 1, &dtype }, NULL, NULL);
+}
+
+static bool is_computed(const Node *nd)
+{
+    Class cls = op_info[nd->op].cls;
+
+    return (cls == CLASS_POINT || cls == CLASS_REDUCE || cls == CLASS_FOLD) && !lower_is_rows(nd->op);
+}
+
+static Ref frame_kept(Graph *g, const Node *nd, const Ref *arg, bool inside)
+{
+    int        which = nd->op == OP_next;
+    Ref        a[3] = { arg[0], arg[1] };
+    const bool is_end = nd->op == OP_stack && arg[0].id == arg[1].id;
+
+    if (nd->op == OP_next)
+        a[2] = arg[2];
+    if (nd->op == OP_stack && !inside)
+        return graph_expand(g, nd->loc, arg[0], 1, &nd->attr.v[SCAN_AXIS], &nd->attr.v[SCAN_STEPS]);
+    if (!is_computed(graph_at(g, a[which])))
+        a[which] = place_of_its_own(g, nd->loc, a[which]);
+    if (is_end)
+        a[1] = a[0];
+    return graph_clone_node(g, nd, a);
+}
+
+static bool is_in_body(const Node *nd, const int *scan)
+{
+    bool inside = nd->op == OP_element || nd->op == OP_carry;
+
+    for (int i = 0; i < nd->narg && !scan_is_result(nd->op); i++)
+        inside |= scan[nd->arg[i].id] > 0;
+    return inside;
+}
+
 static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 {
-    (void)ctx;
+    const int *scan = ctx;
+
+    /* its copy too, since nothing may be added to a body behind what leaves it; who needs none leaves it dead */
+    if (is_in_body(nd, scan) && !is_computed(nd) && nd->op != OP_next) {
+        Ref r = graph_clone_node(to, nd, arg);
+
+        place_of_its_own(to, nd->loc, r);
+        return r;
+    }
+    if (nd->op == OP_next || nd->op == OP_stack)
+        return frame_kept(to, nd, arg, scan[nd->arg[0].id] > 0);
     if (nd->op == OP_conv)
         return frame_conv(to, nd, arg);
     if (nd->op == OP_overlap)
@@ -231,15 +284,13 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     return graph_clone_node(to, nd, arg);
 }
 
-/* A cast to the dtype that it has: the value at a place of its own. */
 static void copy_written(Graph *g)
 {
     for (int i = 0; i < g->nwrite; i++) {
-        Ref    *value = &g->write[i].value;
-        int64_t dtype = graph_at(g, *value)->type.dtype;
+        Ref *value = &g->write[i].value;
 
         if (lower_is_rows(graph_at(g, *value)->op))
-            *value = graph_make(g, OP_cast, g->write[i].loc, 1, value, (Attr){ 1, &dtype }, NULL, NULL);
+            *value = place_of_its_own(g, g->write[i].loc, *value);
     }
 }
 
@@ -247,7 +298,8 @@ void frame(Module *m, const PassOptions *o)
 {
     (void)o;
     for (int i = 0; i < m->ngraph; i++) {
-        m->graph[i] = graph_copy(m->graph[i], frame_node, NULL);
+        m->graph[i] = graph_copy(m->graph[i], frame_node, scan_of_nodes(m->graph[i]));
         copy_written(m->graph[i]);
+        m->graph[i] = graph_copy(m->graph[i], NULL, NULL);
     }
 }

@@ -11,6 +11,7 @@
  *
  * What is legal (fuse_order.c checks it once more, on the result):
  *   a kernel is convex;
+ *   the kernels of a scan's body run together, and what leaves it is there when all of them are done;
  *   readers of a slot come before the kernel that writes it;
  *   a kernel writes a slot in place only if it reads it solely at the element that it writes.
  * A write that can't obey is deferred: its value goes to scratch and a copy at the end writes the slot.
@@ -26,6 +27,8 @@ enum { FLOAT_COST = 3 };
 
 static bool is_edge(const Node *nd)  { return op_info[nd->op].cls == CLASS_EDGE; }
 static bool is_point(const Node *nd) { return op_info[nd->op].cls == CLASS_POINT; }
+
+static bool is_loop(const Node *nd)  { return op_info[nd->op].cls == CLASS_LOOP; }
 
 static bool is_head(const Node *nd)
 {
@@ -43,7 +46,7 @@ static bool takes_joint_index(const Fuse *f, int id, int64_t first)
 {
     const Node *nd = at(f, id);
 
-    if (f->must[id] || is_head(nd) || nd->op == OP_const || nd->op == OP_random)
+    if (f->must[id] || is_head(nd) || is_loop(nd) || nd->op == OP_const || nd->op == OP_random)
         return true;
     if (nd->op == OP_read) {
         SlotKind kind = f->g->m->slot[nd->attr.v[0]].kind;
@@ -103,6 +106,7 @@ static void mark_must(Fuse *f)
 
         for (int i = 0; i < nd->narg; i++) {
             f->nuse[nd->arg[i].id]++;
+            f->must[nd->arg[i].id] |= nd->op == OP_next || nd->op == OP_stack;
             if (op_info[nd->op].cls == CLASS_FOLD)
                 mark_fold_source(f, nd->arg[i].id);
         }
@@ -163,13 +167,14 @@ static bool visit_add(Fuse *f, int k, bool same_place, void *ctx)
     return true;
 }
 
+typedef struct Last { int best, scan; } Last;
+
 static bool visit_last(Fuse *f, int k, bool same_place, void *ctx)
 {
-    int *best = ctx;
+    Last *last = ctx;
 
-    (void)f;
-    if (same_place && k > *best)
-        *best = k;
+    if (same_place && f->k[k].scan == last->scan && k > last->best)
+        last->best = k;
     return true;
 }
 
@@ -194,7 +199,8 @@ static int new_kernel(Fuse *f, int id)
 
     f->k[k].domain = at(f, id)->type;
     f->k[k].deps = arena_array(f->mem, uint64_t, f->words);
-    f->k[k].alone = lower_is_rows(at(f, id)->op) || (f->alone && f->alone[id]);
+    f->k[k].alone = lower_is_rows(at(f, id)->op) || is_loop(at(f, id)) || (f->alone && f->alone[id]);
+    f->k[k].scan = at(f, id)->op == OP_carry ? 0 : f->scan[id];
     put(f, id, k);
     each_kernel(f, id, true, visit_add, &k);
     return k;
@@ -219,11 +225,13 @@ static bool readers_allow(Fuse *f, int id, int k)
 
 static bool try_join(Fuse *f, int id)
 {
-    int k = 0;
+    Last last = { 0, f->scan[id] };
+    int  k;
 
     if (!is_point(at(f, id)) || (f->alone && f->alone[id]))
         return false;
-    each_kernel(f, id, true, visit_last, &k);
+    each_kernel(f, id, true, visit_last, &last);
+    k = last.best;
     if (!k || f->k[k].alone || !ty_same_shape(&f->k[k].domain, &at(f, id)->type))
         return false;
     if (!each_kernel(f, id, true, visit_fits, &k) || !readers_allow(f, id, k))
@@ -268,6 +276,8 @@ static double *count_times(Fuse *f)
             double ratio = (double)ty_count(&nd->type) / (double)ty_count(&at(f, nd->arg[i].id)->type);
             double n = op_info[nd->op].cls == CLASS_MOVE ? times[id] * ratio : ratio > 1.0 ? ratio : 1.0;
 
+            if (f->scan[id] && !f->scan[nd->arg[i].id])
+                n *= (double)f->steps[f->scan[id]];
             times[nd->arg[i].id] += n;
         }
     }
@@ -324,6 +334,21 @@ static void sink_points(Fuse *f)
     sink(f, stored, inside, members);
 }
 
+/* What leaves a scan: all kernels of its body are there, since it stands behind them. */
+static void put_result(Fuse *f, int id)
+{
+    int number = (int)at(f, id)->attr.v[SCAN_NUMBER] + 1, *k = &f->leave[number];
+
+    if (!*k) {
+        *k = ++f->nk;
+        f->k[*k] = (FuseKernel){ .domain = at(f, id)->type, .deps = arena_array(f->mem, uint64_t, f->words), .alone = true };
+        for (int a = 1; a < id; a++)
+            if (f->scan[a] == number && f->kernel[a])
+                add_dep(f, *k, f->kernel[a]);
+    }
+    put(f, id, *k);
+}
+
 /* Kernels for all nodes, numbered in order of making. */
 static void assign(Fuse *f)
 {
@@ -332,7 +357,9 @@ static void assign(Fuse *f)
     for (int id = 1; id < f->g->nnode; id++) {
         if (is_edge(at(f, id)))
             continue;
-        if (is_head(at(f, id)))
+        if (scan_is_result(at(f, id)->op))
+            put_result(f, id);
+        else if (is_head(at(f, id)) || is_loop(at(f, id)))
             new_kernel(f, id);
         else if (!try_join(f, id) && !may_float(f, times, id))
             new_kernel(f, id);
@@ -381,7 +408,7 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
         Ref v = map[w->value.id];
         bool late = defer[w->slot];
 
-        if (is_edge(graph_at(to, v)))
+        if (is_edge(graph_at(to, v)) || is_loop(graph_at(to, v)))
             v = copy_node(to, w->loc, v);
         /* the graph may have such a cast already, and use it: a copy of that then */
         for (bool is_new = false; late && !is_new; is_new = v.id >= nnode)
@@ -412,6 +439,9 @@ static Graph *fuse_graph(const Graph *from)
         f.must = arena_array(mem, bool, f.g->nnode);
         f.nuse = arena_array(mem, int, f.g->nnode);
         f.k = arena_array(mem, FuseKernel, f.g->nnode + 1);
+        f.scan = scan_of_nodes(f.g);
+        f.steps = scan_steps(f.g);
+        f.leave = arena_array(mem, int, scan_free_number(f.g) + 1);
         mark_must(&f);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])

@@ -2,12 +2,14 @@
 #ifndef NND_PASSES_FUSE_H
 #define NND_PASSES_FUSE_H
 
+#include "ir/scan.h"
 #include "passes/pass.h"
 
 typedef struct FuseKernel {
     Type      domain;      /* shape of its results */
     uint64_t *deps;        /* bit j: needs kernel j, directly or not */
     int       member;      /* its nodes: this one, then Fuse.next of it, ...; those that sank are still listed */
+    int       scan;        /* in whose body it runs, 0: none */
     bool      alone;       /* a deferred write's copy, or it stores as it goes: nothing joins it */
 } FuseKernel;
 
@@ -20,6 +22,9 @@ typedef struct Fuse {
     bool       *alone;     /* copies made for deferred writes */
     FuseKernel *k;         /* k[1..nk] */
     int        *next;      /* of each node: another of its kernel, 0 ends */
+    const int  *scan;      /* of each node, as scan_of_nodes */
+    const int64_t *steps;  /* of each scan */
+    int        *leave;     /* of each scan: the kernel that stands for all of it and computes nothing; 0: none yet */
     int         nk, words; /* kernels so far; words of deps */
 } Fuse;
 

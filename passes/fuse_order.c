@@ -60,6 +60,9 @@ typedef struct Edges { int n, cap; struct { int from, to; } *e; } Edges;
 
 static void add_edge(Fuse *f, Edges *es, int from, int to)
 {
+    /* a kernel outside waits for the whole scan */
+    if (f->k[from].scan && f->k[to].scan != f->k[from].scan)
+        from = f->leave[f->k[from].scan];
     if (from == to)
         return;
     arena_push(f->mem, es->e, es->n, es->cap);
@@ -104,6 +107,25 @@ static void slot_edges(Fuse *f, Edges *es)
     for (int id = 1; id < f->g->nnode; id++)
         if (f->kernel[id])
             reads_before(f, es, id, f->kernel[id], writer);
+}
+
+/* Carries change when all else of the step is done, and a scan is done when all its kernels are. */
+static void scan_edges(Fuse *f, Edges *es, const bool *used)
+{
+    bool *changes = arena_array(f->mem, bool, f->nk + 1);
+
+    for (int id = 1; id < f->g->nnode; id++)
+        changes[f->kernel[id]] |= f->g->node[id].op == OP_next;
+    for (int k = 1; k <= f->nk; k++) {
+        if (!used[k] || !f->k[k].scan)
+            continue;
+        arena_push(f->mem, es->e, es->n, es->cap);
+        es->e[es->n].from = k;
+        es->e[es->n++].to = f->leave[f->k[k].scan];
+        for (int next = 1; next <= f->nk && !changes[k]; next++)
+            if (changes[next] && f->k[next].scan == f->k[k].scan)
+                add_edge(f, es, k, next);
+    }
 }
 
 /* Kahn's algorithm, the smallest ready kernel first.  order[k] is k's place from 1, 0 if it is in a cycle. */
@@ -166,10 +188,34 @@ static int blocked_write(const Fuse *f, const int *order)
     return -1;
 }
 
+/* Numbers from places: the kernels of a scan come one behind the other where its end stands, whose number is their last one's. */
+static int number_kernels(const Fuse *f, const int *order, int nused, int *number)
+{
+    int *at = arena_array(f->mem, int, nused + 1), n = 0;
+
+    for (int k = 1; k <= f->nk; k++)
+        at[order[k]] = k;
+    for (int i = 1; i <= nused; i++) {
+        int scan = 0;
+
+        for (int s = 1; s <= scan_free_number(f->g) && !scan; s++)
+            scan = f->leave[s] == at[i] ? s : 0;
+        if (!scan && !f->k[at[i]].scan)
+            number[at[i]] = ++n;
+        for (int j = 1; scan && j <= nused; j++)
+            if (f->k[at[j]].scan == scan)
+                number[at[j]] = ++n;
+        if (scan)
+            number[at[i]] = n;
+    }
+    return n;
+}
+
 int fuse_order(Fuse *f)
 {
     Edges es = { 0 };
     int *order = arena_array(f->mem, int, f->nk + 1), nused = 0, slot = bad_in_place(f);
+    int *number = arena_array(f->mem, int, f->nk + 1);
     bool *used = arena_array(f->mem, bool, f->nk + 1);
 
     if (slot >= 0)
@@ -181,13 +227,14 @@ int fuse_order(Fuse *f)
         used[f->kernel[id]] = true;
     }
     slot_edges(f, &es);
+    scan_edges(f, &es, used);
     if (sort_kernels(f, &es, used, order) < nused) {
         slot = blocked_write(f, order);
         assert(slot >= 0 && "kernels are convex, so only the order of slots can be circular");
         return slot;
     }
+    f->g->nkernel = number_kernels(f, order, nused, number);
     for (int id = 1; id < f->g->nnode; id++)
-        f->g->node[id].kernel = order[f->kernel[id]];
-    f->g->nkernel = nused;
+        f->g->node[id].kernel = number[f->kernel[id]];
     return -1;
 }

@@ -225,25 +225,31 @@ bool gradient_flows(const Gradient *table, Op op, int i)
     return table[op].fn || table[op].expr[i];
 }
 
-void gradient_build(const Gradient *table, Graph *g, Ref y, Ref adj, const bool *want, Ref *out)
+void gradient_of_node(const Gradient *table, Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref *out)
 {
     static const char *const arg_name[GRAD_ARGS] = { "a", "b", "c" };
     const Gradient *row;
-    Node            nd = *graph_at(g, y);
     Binding         env[GRAD_ARGS + 2];
     int             n = 0;
 
-    row = &table[nd.op];
+    row = &table[nd->op];
     if (row->fn) {
-        row->fn(g, &nd, y, adj, want, out);
+        row->fn(g, nd, y, adj, want, out);
         return;
     }
-    for (; n < nd.narg; n++)
-        env[n] = (Binding){ arg_name[n], nd.arg[n] };
+    for (; n < nd->narg; n++)
+        env[n] = (Binding){ arg_name[n], nd->arg[n] };
     env[n++] = (Binding){ "y", y };
     env[n++] = (Binding){ "g", adj };
-    for (int i = 0; i < nd.narg; i++) {
+    for (int i = 0; i < nd->narg; i++) {
         if (want[i] && row->expr[i])
-            out[i] = build_expr(g, nd.loc, row->expr[i], n, env, adj);
+            out[i] = build_expr(g, nd->loc, row->expr[i], n, env, adj);
     }
+}
+
+void gradient_build(const Gradient *table, Graph *g, Ref y, Ref adj, const bool *want, Ref *out)
+{
+    Node nd = *graph_at(g, y);
+
+    gradient_of_node(table, g, &nd, y, adj, want, out);
 }

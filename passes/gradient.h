@@ -24,6 +24,9 @@ const Gradient *gradient_table(Arena *mem);
 /* Does anything flow back from an operation to its argument i? */
 bool gradient_flows(const Gradient *table, Op op, int i);
 
+/* gradient_of_node - the same for a node that may stand nowhere: nd's arguments, attribute and type, and its value y. */
+void gradient_of_node(const Gradient *table, Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref *out);
+
 /* gradient_build - the adjoints of the arguments of node y, appended to g with y's Loc.
  * Made for arguments with want[i] only, of which gradient_flows and whose dtype is a float's. */
 void gradient_build(const Gradient *table, Graph *g, Ref y, Ref adj, const bool *want, Ref *out);

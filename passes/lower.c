@@ -254,6 +254,8 @@ static int compute(Lower *lo, const Node *nd, const Access *a)
     case CLASS_REDUCE:
     case CLASS_FOLD:
         return lower_head(lo, nd);
+    case CLASS_LOOP:
+        return lower_value(lo, nd->arg[nd->op == OP_next].id, a);
     case CLASS_EDGE:
         return nd->op == OP_read ? read_slot(lo, nd, a) : low_const(lo, nd->loc, nd->type.dtype, attr_value(&nd->attr));
     }
@@ -294,12 +296,26 @@ void low_store(Lower *lo, const Node *nd, int buf, const Access *a, int value)
 
 static bool wanted(const Lower *lo, int id)
 {
-    if (lo->home[id] >= 0)
+    if (lo->home[id] >= 0 || lo->stack[id])
         return true;
     for (int i = 0; i < lo->g->nwrite; i++)
         if (lo->g->write[i].value.id == id)
             return true;
     return false;
+}
+
+/* Into the place of this step among all steps. */
+static void store_step(Lower *lo, const Node *stack, int buf, const Access *here, int value)
+{
+    const Node *nd = &lo->g->node[stack->arg[0].id];
+    Affine index[MAX_RANK], all[MAX_RANK];
+    Access at;
+
+    access_axes(lo->mem, here, &nd->type, index);
+    for (int i = 0, n = 0; i < stack->type.rank; i++)
+        all[i] = i == stack->attr.v[SCAN_AXIS] ? access_step(lo->mem, stack) : index[n++];
+    at = access_make(&stack->type, all);
+    low_store(lo, nd, buf, &at, value);
 }
 
 static void store_node(Lower *lo, int id, const Access *here)
@@ -309,6 +325,8 @@ static void store_node(Lower *lo, int id, const Access *here)
 
     if (lo->home[id] >= 0)
         low_store(lo, nd, lo->home[id], here, value);
+    for (int s = lo->stack[id]; s; s = lo->next_stack[s])
+        store_step(lo, &lo->g->node[s], lo->home[s], here, value);
     for (int i = 0; i < lo->g->nwrite; i++) {
         int buf = lo->slot_buf[lo->g->write[i].slot];
 
@@ -410,6 +428,9 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     lo->k->loc = nd->loc;
     lo->k->what = describe(lo, member, n);
     lo->number = number;
+    lo->k->scan = nd->op == OP_carry ? 0 : lo->scan[member[0]];
+    lo->k->steps = lo->k->scan ? lo->steps[lo->k->scan] : 0;
+    lo->k->nvar = lo->k->scan ? 1 : 0;
     lo->domain = lower_is_rows(nd->op) ? lower_rows_domain(lo, nd) : lo->g->node[member[n - 1]].type;
     lo->nmemo = 0;
     lo->guards = (Guards){ .condition = -1 };
@@ -426,103 +447,21 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     return lo->k;
 }
 
-/* ---- the plan's buffers ---- */
+/* ---- the plan ---- */
 
-static Seg slot_seg(SlotKind kind)
-{
-    switch (kind) {
-    case SLOT_param: case SLOT_state: case SLOT_optim: return SEG_STATE;
-    case SLOT_field:  return SEG_FIELD;
-    case SLOT_input:  return SEG_INPUT;
-    case SLOT_output: return SEG_OUTPUT;
-    case SLOT_scalar: return SEG_SCALAR;
-    case SLOT_metric: return SEG_METRIC;
-    case SLOT_grad: case NSLOT: break;
-    }
-    assert(!"gradients are gone by now");
-    return SEG_SCRATCH;
-}
-
-static void use_slot(Lower *lo, int slot)
-{
-    const Slot *s = &lo->m->slot[slot];
-    Seg seg = slot_seg(s->kind);
-    bool whole_batch = seg == SEG_INPUT || seg == SEG_OUTPUT;
-    Buffer b = { .seg = seg, .slot = slot, .offset = -1, .dtype = s->type.dtype };
-
-    if (lo->slot_buf[slot] >= 0)
-        return;
-    b.count = ty_count(&s->type) * (whole_batch ? lo->g->batch : 1);
-    if (seg == SEG_SCALAR)
-        b.offset = slot_scalar_number(lo->m, slot);
-    else if (seg != SEG_STATE)
-        b.offset = slot_index(lo->m, slot);
-    if (seg == SEG_METRIC || seg == SEG_SCALAR)
-        b.dtype = DT_f64;
-    lo->slot_buf[slot] = plan_buffer(lo->p, b);
-}
-
-/* Marks the nodes of other kernels that node id of kernel k reads. */
-static void mark_read(const Graph *g, int id, int k, bool *read)
-{
-    for (int i = 0; i < g->node[id].narg; i++) {
-        int a = g->node[id].arg[i].id, of = g->node[a].kernel;
-
-        if (!of)
-            mark_read(g, a, k, read);
-        else if (of != k)
-            read[a] = true;
-    }
-}
-
-/* A value's home is the slot it is written to, else scratch if another kernel reads it. */
-static void give_homes(Lower *lo)
-{
-    const Graph *g = lo->g;
-    bool *read = arena_array(lo->mem, bool, g->nnode);
-
-    for (int id = 1; id < g->nnode; id++)
-        if (g->node[id].kernel)
-            mark_read(g, id, g->node[id].kernel, read);
-    for (int i = 0; i < g->nwrite; i++) {
-        const Write *w = &g->write[i];
-
-        if (slot_is_kept(lo->m->slot[w->slot].kind) && lo->home[w->value.id] < 0)
-            lo->home[w->value.id] = lo->slot_buf[w->slot];
-    }
-    for (int id = 1; id < g->nnode; id++) {
-        const Type *t = &g->node[id].type;
-
-        if (read[id] && lo->home[id] < 0)
-            lo->home[id] = plan_buffer(lo->p, (Buffer){ .seg = SEG_SCRATCH, .slot = -1, .offset = -1, .node = id,
-                                                        .dtype = t->dtype, .count = ty_count(t) });
-    }
-}
-
-static void give_buffers(Lower *lo)
-{
-    const Graph *g = lo->g;
-
-    lo->home = arena_array(lo->mem, int, g->nnode);
-    lo->slot_buf = arena_array(lo->mem, int, lo->m->nslot + 1);
-    memset(lo->home, -1, (size_t)g->nnode * sizeof *lo->home);
-    memset(lo->slot_buf, -1, (size_t)lo->m->nslot * sizeof *lo->slot_buf);
-    for (int id = 1; id < g->nnode; id++)
-        if (g->node[id].op == OP_read)
-            use_slot(lo, (int)g->node[id].attr.v[0]);
-    for (int i = 0; i < g->nwrite; i++)
-        use_slot(lo, g->write[i].slot);
-    give_homes(lo);
-}
+/* What leaves a scan has the number of its last kernel, but nothing computes it there. */
+static int computing_kernel(const Node *nd) { return scan_is_result(nd->op) ? 0 : nd->kernel; }
 
 static Plan *lower_graph(Module *m, const Graph *g)
 {
     Lower lo = { .m = m, .g = g, .mem = &m->mem, .p = plan_new(m, g) };
     int *first = arena_array(lo.mem, int, g->nkernel + 2), *member = arena_array(lo.mem, int, g->nnode);
 
-    give_buffers(&lo);
+    lo.scan = scan_of_nodes(g);
+    lo.steps = scan_steps(g);
+    lower_buffers(&lo);
     for (int id = 1; id < g->nnode; id++)
-        first[g->node[id].kernel]++;
+        first[computing_kernel(&g->node[id])]++;
     for (int k = 0, n = 0; k <= g->nkernel; k++) {      /* counts to places; kernel 0 is no kernel */
         int count = k ? first[k] : 0;
 
@@ -531,7 +470,7 @@ static Plan *lower_graph(Module *m, const Graph *g)
     }
     first[g->nkernel + 1] = 0;
     for (int id = 1; id < g->nnode; id++)
-        if (g->node[id].kernel)
+        if (computing_kernel(&g->node[id]))
             member[first[g->node[id].kernel]++] = id;
     for (int k = 1; k <= g->nkernel; k++) {
         int from = k == 1 ? 0 : first[k - 1];

@@ -2,6 +2,7 @@
 #ifndef NND_PASSES_LOWER_H
 #define NND_PASSES_LOWER_H
 
+#include "ir/scan.h"
 #include "passes/access.h"
 #include "passes/pass.h"
 
@@ -16,6 +17,9 @@ typedef struct Lower {
     Arena       *mem;
     Plan        *p;
     int         *home;        /* buffer that holds a node's value, -1 if none does */
+    const int   *scan;        /* of each node, as scan_of_nodes */
+    const int64_t *steps;     /* of each scan */
+    int         *stack, *next_stack;     /* of each node: a stack of it; another stack of the same; 0 ends */
     int         *slot_buf;    /* buffer of each slot, -1 if it isn't used */
 
     /* the kernel being written */
@@ -32,6 +36,9 @@ typedef struct Lower {
 int   lower_value(Lower *lo, int id, const Access *a);
 /* The value of the kernel's head (a reduction or contraction) at lo->index. */
 int   lower_head(Lower *lo, const Node *nd);
+
+/* Gives buffers to the plan: home, slot_buf and the stacks (lower_buffer.c). */
+void  lower_buffers(Lower *lo);
 
 /* A kernel whose body is a loop of its own that stores as it goes: cumsum, scatter (lower_rows.c). */
 bool  lower_is_rows(Op op);

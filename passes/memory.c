@@ -1,6 +1,7 @@
 /* memory.c - turn lifetimes into offsets.
  *
- * A scratch buffer is alive from the first kernel that touches it to the last.  Buffers are placed largest
+ * A scratch buffer is alive from the first kernel that touches it to the last, through the whole of a scan if it is alive
+ * before or behind it.  Buffers are placed largest
  * first at the lowest offset where no buffer alive at the same time lies; so nothing is allocated after
  * start, and the bytes needed are known before.  Slots have the offsets that the module gives them, the
  * same for every entry.
@@ -25,6 +26,23 @@ static void touch(Plan *p, const Stmt *s, int kernel)
             b->last = kernel;
         }
         touch(p, s->body, kernel);
+    }
+}
+
+/* What lies in a buffer when a scan begins is there in every step, and so is what it leaves behind when it ends. */
+static void live_through_scans(Plan *p)
+{
+    for (int k = 0, end; k < p->nkernel; k = end) {
+        end = plan_scan_end(p, k);
+        for (int i = 0; p->kernel[k]->scan && i < p->nbuf; i++) {
+            Buffer *b = &p->buf[i];
+            bool touched = b->first >= 0 && b->first < end && b->last >= k;
+
+            if (!touched || (b->first >= k && b->last < end))
+                continue;
+            b->first = b->first < k ? b->first : k;
+            b->last = b->last >= end ? b->last : end - 1;
+        }
     }
 }
 
@@ -70,6 +88,7 @@ static void plan_memory(Plan *p)
         p->buf[i].first = p->buf[i].last = -1;
     for (int k = 0; k < p->nkernel; k++)
         touch(p, p->kernel[k]->body, k);
+    live_through_scans(p);
     p->scratch_bytes = 0;
     for (int i = 0; i < p->nbuf; i++) {
         if (p->buf[i].seg == SEG_SCRATCH)

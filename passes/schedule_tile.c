@@ -404,7 +404,8 @@ static void open_kernel(Tile *t, KernelList *out, double share)
 
     *k = *from;
     k->flops = rint(from->flops * share);
-    k->nvalue = k->nvar = k->nlocal = 0;
+    k->nvalue = k->nlocal = 0;
+    k->nvar = k->scan ? 1 : 0;      /* the step keeps its place */
     if (out->n && t->k == out->k[out->n - 1])
         k->name = arena_printf(t->nest->mem, "%st", t->k->name);
     t->k = k;
@@ -480,7 +481,9 @@ bool schedule_tile(Nest *nest, KernelList *out)
     if (!choose_axes(&t))
         return false;
     choose_size(&t);
-    t.map = arena_array(nest->mem, Affine, nest->k->nvar);
+    t.map = arena_array(nest->mem, Affine, nest->k->nvar + 1);
+    if (nest->k->scan)
+        t.map[0] = aff_var(nest->mem, 0, 1);
     if (nest->n > 2)
         one_kernel(&t, out);
     else

@@ -172,6 +172,7 @@ struct NndStep {
     const double      *scalar;
     double            *metric;       /* this batch's figures */
     const int64_t     *place;        /* of the kernel that runs, if it is one for several: where its buffers begin, in bytes; its streams */
+    int64_t            turn;         /* the step of the scan that runs, from 0 */
 };
 
 #endif

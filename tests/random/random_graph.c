@@ -8,7 +8,9 @@
 
 #include <string.h>
 
-enum { MAX_NODES = 40, MAX_IN = 6, MAX_OUT = 4, ARG_ELEMENTS = 2048, OUT_ELEMENTS = 4096, DOT_WORK = 1 << 15 };
+#include "ir/scan.h"
+
+enum { MAX_NODES = 40, MAX_GRAPH = 400, MAX_IN = 6, MAX_OUT = 4, ARG_ELEMENTS = 2048, OUT_ELEMENTS = 4096, DOT_WORK = 1 << 15 };
 enum { FLOATS = 1 << DT_f32 | 1 << DT_f64, WHOLE = 1 << DT_i32 | 1 << DT_i64 | 1 << DT_u8, ANY = (1 << NDTYPE) - 1 };
 
 typedef struct Gen {
@@ -19,6 +21,7 @@ typedef struct Gen {
     bool     edges;              /* slots may hold special values */
     int64_t  size[3];            /* most axes have one of these sizes */
     int      in[MAX_IN], nin;
+    bool     closed[MAX_GRAPH];  /* of nodes: in the body of a scan that has ended */
 } Gen;
 
 RandomMode random_mode(uint64_t number)
@@ -134,7 +137,7 @@ static Ref gen_arg(Gen *gen, int mask, const Type *like)
     for (int i = 0; i < n && rng_below(&gen->r, 16); i++, id = id > 1 ? id - 1 : n) {
         const Type *t = &gen->g->node[id].type;
 
-        if (mask >> t->dtype & 1 && ty_count(t) <= ARG_ELEMENTS && (!like || ty_same_shape(t, like)))
+        if (!gen->closed[id] && mask >> t->dtype & 1 && ty_count(t) <= ARG_ELEMENTS && (!like || ty_same_shape(t, like)))
             return (Ref){ id };
     }
     Dtype d = gen_dtype(gen, mask);
@@ -279,6 +282,8 @@ static void gen_node(Gen *gen)
 
     if (op == OP_grad || op == OP_variable)      /* of the one a few stand at the end; update ends the other */
         return;
+    if (op_info[op].attr == ATTR_LOOP)           /* they fit only together */
+        return;
     if (op_info[op].narg == 0) {
         int mask = op == OP_iota ? 1 << DT_i32 : op == OP_training ? 1 << DT_bool : op == OP_random ? FLOATS : ANY;
 
@@ -296,6 +301,83 @@ static void gen_node(Gen *gen)
     graph_make(gen->g, op, (Loc){ 0 }, op_info[op].narg, arg, attr, NULL, &error);
 }
 
+/* ---- scans ---- */
+
+enum { MAX_STEPS = 5, MAX_CARRIES = 2, BODY_NODES = 9 };
+
+typedef struct Loop { int64_t number, steps, back; int body; Ref carry[MAX_CARRIES], end; int ncarry; } Loop;
+
+/* A new sequence's element of each step. */
+static Ref gen_element(Gen *gen, const Loop *l, Type t)
+{
+    int64_t axis = rng_below(&gen->r, t.rank + 1);
+
+    return scan_element(gen->g, (Loc){ 0 }, gen_read(gen, ty_insert(t, 1, &axis, &l->steps), gen_letter(gen)), l->number, axis, l->back);
+}
+
+/* The last node in the body of a type, or something made for it. */
+static Ref gen_next_value(Gen *gen, const int *scan, int nscan, const Loop *l, Ref carry)
+{
+    Type t = graph_at(gen->g, carry)->type;
+
+    for (int id = nscan - 1; id > l->body; id -= 1 + rng_below(&gen->r, 2))
+        if (scan[id] == l->number + 1 && ty_equal(&graph_at(gen->g, (Ref){ id })->type, &t))
+            return (Ref){ id };
+    if (t.dtype == DT_bool)
+        return graph_op1(gen->g, OP_not, (Loc){ 0 }, carry);
+    if (t.dtype == DT_u8)
+        return carry;
+    return graph_op2(gen->g, dt_is_float(t.dtype) ? OP_sub : OP_add, (Loc){ 0 }, carry, graph_const(gen->g, (Loc){ 0 }, t, 1));
+}
+
+/* Closes the scan; the lasts, and stacks of some of the body. */
+static void gen_leave(Gen *gen, Loop *l)
+{
+    int  nscan = gen->g->nnode;
+    int *scan = scan_of_nodes(gen->g);
+
+    for (int i = 0; i < l->ncarry; i++)
+        l->end = scan_next(gen->g, l->carry[i], gen_next_value(gen, scan, nscan, l, l->carry[i]), l->end);
+    nscan = gen->g->nnode;
+    scan = scan_of_nodes(gen->g);
+    for (int i = 0; i < l->ncarry; i++)
+        if (i == 0 || rng_below(&gen->r, 2))
+            scan_last(gen->g, l->carry[i], l->end);
+    for (int tries = 0, made = 0; tries < 8 && made < 2; tries++) {
+        int         id = l->body + rng_below(&gen->r, nscan - l->body);
+        const Type *t = &graph_at(gen->g, (Ref){ id })->type;
+
+        if (scan[id] != l->number + 1 || graph_at(gen->g, (Ref){ id })->op == OP_next || ty_count(t) * l->steps > ARG_ELEMENTS || t->rank == MAX_RANK)
+            continue;
+        scan_stack(gen->g, (Loc){ 0 }, (Ref){ id }, l->end, l->number, l->steps, rng_below(&gen->r, t->rank + 1), rng_below(&gen->r, 2));
+        made++;
+    }
+    for (int id = 1; id < nscan; id++)
+        gen->closed[id] = scan[id] != 0;
+}
+
+static void gen_scan(Gen *gen)
+{
+    Loop l = { .number = scan_free_number(gen->g), .steps = 1 + rng_below(&gen->r, MAX_STEPS), .back = rng_below(&gen->r, 2) };
+    Type t = gen_type(gen, gen_dtype(gen, rng_below(&gen->r, 4) ? FLOATS : ANY));
+
+    if (ty_count(&t) * l.steps > ARG_ELEMENTS || t.rank == MAX_RANK)
+        return;
+    l.ncarry = rng_below(&gen->r, MAX_CARRIES + 1);
+    l.carry[0] = l.ncarry ? gen_arg(gen, 1 << t.dtype, &t) : (Ref){ 0 };
+    l.carry[1] = l.ncarry > 1 ? gen_arg(gen, FLOATS, NULL) : (Ref){ 0 };
+    l.body = gen->g->nnode;
+    for (int i = 0; i < l.ncarry; i++)
+        l.carry[i] = scan_carry(gen->g, (Loc){ 0 }, l.carry[i], l.number, l.steps, i);
+    Ref element = gen_element(gen, &l, t);
+
+    if (l.ncarry && rng_below(&gen->r, 2) && dt_is_float(t.dtype))
+        graph_op2(gen->g, OP_add, (Loc){ 0 }, element, l.carry[0]);
+    for (int k = rng_below(&gen->r, BODY_NODES); k > 0; k--)
+        gen_node(gen);
+    gen_leave(gen, &l);
+}
+
 /* ---- derivatives ---- */
 
 /* One before `below`; 0 if none is found. */
@@ -305,7 +387,7 @@ static Ref float_node(Gen *gen, int below)
         int         id = 1 + rng_below(&gen->r, below - 1);
         const Type *t = &gen->g->node[id].type;
 
-        if (dt_is_float(t->dtype) && ty_count(t) <= OUT_ELEMENTS)
+        if (!gen->closed[id] && dt_is_float(t->dtype) && ty_count(t) <= OUT_ELEMENTS)
             return (Ref){ id };
     }
     return (Ref){ 0 };
@@ -348,7 +430,7 @@ static void gen_writes(Gen *gen)
         const Type *t = &gen->g->node[id].type;
         int         slot = ty_count(t) <= OUT_ELEMENTS ? in_place(gen, t, used) : -1;
 
-        if (ty_count(t) > OUT_ELEMENTS || (op_info[gen->g->node[id].op].cls == CLASS_EDGE && rng_below(&gen->r, 4)))
+        if (gen->closed[id] || ty_count(t) > OUT_ELEMENTS || (op_info[gen->g->node[id].op].cls == CLASS_EDGE && rng_below(&gen->r, 4)))
             continue;
         if (slot < 0)
             slot = module_add_slot(gen->m, arena_printf(&gen->m->mem, "y%llu_%d", (unsigned long long)gen->number,
@@ -370,8 +452,11 @@ Graph *random_graph(Module *m, uint64_t number, int index)
         gen.size[i] = gen_size(&gen);
     for (int k = 2 + rng_below(&gen.r, 2); k > 0; k--)
         gen_read(&gen, gen_type(&gen, gen_dtype(&gen, FLOATS)), gen_letter(&gen));
-    for (int tries = 0; gen.g->nnode <= nodes && tries < 1000; tries++)
+    for (int tries = 0; gen.g->nnode <= nodes && tries < 1000; tries++) {
+        if (number % 5 == 2 && rng_below(&gen.r, 12) == 0 && gen.g->nnode < 60)
+            gen_scan(&gen);
         gen_node(&gen);
+    }
     if (number % 4 == 3)
         gen_grads(&gen);
     gen_writes(&gen);

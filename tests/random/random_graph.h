@@ -25,6 +25,9 @@ Graph *random_graph(Module *m, uint64_t number, int index);
  * s [-1, 1], integers 0..3   p [0.1, 2.1], integers 1..3   e what arb_special has   others as s */
 void random_fill(const Slot *s, Tensor *t);
 
+/* What the graph writes, in a new graph without scans. */
+Graph *random_unroll(const Graph *g);
+
 /* How far a node's value may be from the oracle's, in the max norm (random_bound.c argues each row).
  * err     0: the same value; INFINITY: anything may come out
  * loose   the walker and the cpu may differ as well, by no more than err from the oracle each

@@ -25,6 +25,8 @@ NETS = {
     'turns': [('g.fc1', 28, 32), ('g.fc2', 32, 784), ('d.fc1', 784, 32), ('d.fc2', 32, 1)],
     'pinn': [('fc1', 1, 32), ('fc2', 32, 32), ('fc3', 32, 1)],
     'lenet': [('conv1', 25, 8), ('conv2', 200, 16), ('fc1', 256, 120), ('fc2', 120, 84), ('fc3', 84, 10)],
+    'lstm': [('fc', 32, 10)],                           # behind an LSTM of the rows of an image, its last output
+    'gru': [('fc', 32, 10)],
     'normed': [('fc1', 784, 50), ('fc2', 50, 10)],      # with a batch norm bn, ReLU and a layer norm ln between
 }
 
@@ -67,6 +69,8 @@ CASES = {
     'clipped': ('mlp', 'ce', sgd(lr=0.5), None, 0.1),
     'normed': ('normed', 'ce', sgd(lr=0.1), None, None),
     'attention': ('attention', 'ce', adam(lr=1e-3), None, None),
+    'lstm': ('lstm', 'ce', adam(lr=1e-3), None, None),
+    'gru': ('gru', 'ce', adam(lr=1e-3), None, None),
     'embedded': ('embedded', 'ce', sgd(lr=0.5), None, None),
     'shared': ('normed', 'ce', sgd(lr=0.1), None, None),
     'two': ('mlp', 'mse', sgd(lr=0.5), None, None),
@@ -112,6 +116,9 @@ def idx(path):
     return np.frombuffer(raw, np.uint8, offset=4 + 4 * raw[3]).reshape(dims)
 
 
+RECURRENT = {'lstm': (torch.nn.LSTM, 4), 'gru': (torch.nn.GRU, 3)}
+
+
 def weights(net, seed):
     if net == 'gpt':
         return record_gpt.weights(seed)
@@ -128,6 +135,11 @@ def weights(net, seed):
     if net == 'lenet':
         w['conv1.weight'] = w['conv1.weight'].reshape(8, 1, 5, 5)
         w['conv2.weight'] = w['conv2.weight'].reshape(16, 8, 5, 5)
+    if net in RECURRENT:
+        gates = RECURRENT[net][1]
+        for name, shape in (('weight_ih_l0', [gates * 32, 28]), ('weight_hh_l0', [gates * 32, 32]), ('bias_ih_l0', [gates * 32]),
+                            ('bias_hh_l0', [gates * 32])):
+            w['rows.' + name] = (torch.rand(*shape, generator=g) * 2 - 1) * 32 ** -0.5
     if net == 'embedded':
         w['emb.weight'] = torch.randn(256, 4, generator=g)
     if net == 'normed':
@@ -151,6 +163,10 @@ def forward(net, p, x, running):
                                               0.0, p['attn.out_proj.weight'], p['attn.out_proj.bias'], attn_mask=mask)
         x = F.layer_norm(x + y, [32], p['ln.weight'], p['ln.bias']).mean(0)
         return x @ p['fc2.weight'].T + p['fc2.bias']
+    if net in RECURRENT:
+        layer = RECURRENT[net][0](28, 32, batch_first=True).to(x.dtype)
+        y, _ = torch.func.functional_call(layer, {k[5:]: v for k, v in p.items() if k.startswith('rows.')}, (x.reshape(-1, 28, 28),))
+        return y[:, -1] @ p['fc.weight'].T + p['fc.bias']
     if net == 'embedded':
         x = F.embedding((x * 255).round().long().reshape(-1, 28, 28), p['emb.weight']).mean(1)
         return x.reshape(-1, 112) @ p['fc1.weight'].T + p['fc1.bias']

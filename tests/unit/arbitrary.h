@@ -284,6 +284,7 @@ static inline Attr arb_attr(Rng *r, Arena *mem, AttrKind kind, const Type *a, co
     case ATTR_CONV:    return arb_conv(r, mem, a);
     case ATTR_SCORES:  return attr_scores(mem, rng_below(r, 2), 0.25 + rng_unit(r));
     case ATTR_ROWS:    v[0] = rng_below(r, a->rank + 1), v[1] = 4; return attr_make(mem, 2, v);
+    case ATTR_LOOP:    return attr_make(mem, 4, (int64_t[]){ 0, 1, 0, 0 });      /* whole scans are random graphs of their own */
     case ATTR_NONE: case ATTR_SLOT: case ATTR_VALUE: case NATTR: break;
     }
     return (Attr){ 0, NULL };

@@ -158,6 +158,11 @@ static const Net nets[] = {
       "attn.in_proj_weight", "[6, 2]", "attn.out_proj.weight", "[2, 2]" },
     { "a derivative in the loss", "x |> fc1: linear(5) |> silu() |> fc2: linear(2)", 2, "mean(sum(grad(p, x)^2, axis: 1)) + mean(p^2)",
       "fc1.weight", "[5, 6]", "fc2.weight", "[2, 5]" },
+    { "rnn", "reshape(x, [-1, 3, 2]) |> l: rnn(2) |> flatten()", 6, "mean((p + x)^3)", "l.weight_hh_l0", "[2, 2]", "l.weight_ih_l0", "[2, 2]" },
+    { "lstm", "reshape(x, [-1, 3, 2]) |> l: lstm(2) |> flatten()", 6, "mean((p + x)^3)", "l.weight_hh_l0", "[8, 2]", "l.bias_ih_l0", "[8]" },
+    { "gru", "reshape(x, [-1, 3, 2]) |> l: gru(2) |> flatten()", 6, "mean((p + x)^3)", "l.weight_hh_l0", "[6, 2]", "l.weight_hh_l0", "[6, 2]" },
+    { "last values of a scan", "reshape(x, [-1, 3, 2]) |> l: path()", 2, "mean(p^2) + mean(sum(grad(p, x)^2, axis: 1))",
+      "l.w", "[2, 2]", "l.first", "[2]" },
     { "gradient descent in the loss", "x |> fc1: linear(3)", 3, "mse(x @ descended(transpose(fc1.weight), x, sin(p)), tanh(p))",
       "fc1.weight", "[3, 6]", "fc1.bias", "[3]" },
 };
@@ -172,6 +177,11 @@ static void open_loss(Rig *r, const Backend *be, const Net *n)
                         "fn turned(w: tensor, by: float) -> tensor { return cos(f32(iota(size(w))) + by) }\n"
                         "fn descended(v: tensor, x: tensor, y: tensor) -> tensor {\n"
                         "    for i in 0..3 { v = v - 0.3 * grad(mse(x @ v, y), v) }\n    return v\n}\n"
+                        "fn path(x: f32[N, T, I]) -> f32[N, I] {\n"
+                        "    param w: f32[I, I] = uniform(-1, 1)\n    param first: f32[I] = uniform(-1, 1)\n"
+                        "    scan a in x, b in sin(x) {\n        carry h: f32[N, I] = expand(first, [N, I])\n        carry s: f32[N] = zeros\n"
+                        "        h' = sin(h @ w + a * expand(reshape(s, [N, 1]), [N, I]))\n        s' = 0.5 * s + sum(tanh(h') * b, axis: 1)\n    }\n"
+                        "    return h * expand(reshape(s, [N, 1]), [N, I])\n}\n"
                         "train net on rows {\n"
                         "    far = expand(reshape(f32(row), [-1, 1]), [dim(row, 0), 6]) * 1.3\n"
                         "    x = variable(sin(far + 0.7 * f32(iota(6))^2 + 1))\n"

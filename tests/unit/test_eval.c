@@ -357,11 +357,12 @@ static int check_shape(Rng *r, Op op)
     return y.id != 0;
 }
 
-/* Rows that tests/unit/test_window.c checks. */
+/* Rows that tests/unit/test_window.c and test_scan.c check. */
 static bool is_neighbourly(Op op)
 {
-    return attr_group(op_info[op].attr) || op_info[op].attr == ATTR_AXIS || op_info[op].attr == ATTR_ROWS ||
-           op_info[op].attr == ATTR_SCORES;
+    AttrKind a = op_info[op].attr;
+
+    return attr_group(a) || a == ATTR_AXIS || a == ATTR_ROWS || a == ATTR_SCORES || a == ATTR_LOOP;
 }
 
 static void test_shapes(void **state)

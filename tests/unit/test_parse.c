@@ -453,7 +453,7 @@ static void statements_go_on(void **state)
           "3:1 unknown statement `parm`; did you mean `param`?\n4:9 expected `: type` after the name, found `f32`\n"
           "5:13 expected `= initial value`, found end of line\n6:1 unknown statement `retrun`; did you mean `return`?\n" LAST(8) },
         { BODY("freeze fc1,\nb\nscan t in 0..4 { }\n  show x\nshow = 2\nminimize x over g, 3\nfreeze f(x), y\n"),
-          "5:1 `scan` is not supported yet\n6:3 `show` stands outside of blocks\n"
+          "5:12 expected `{`, found `..`\n6:3 `show` stands outside of blocks\n"
           "8:20 wants the name of a label or a parameter, such as fc1 or fc1.weight\n"
           "9:8 wants the name of a label or a parameter, such as fc1 or fc1.weight\n" LAST(11) },
         { "nnd 1\ntrain a on b {\nrequire: memory <= 64MiBs\nbatch 64\nfreeze\n}\n",
