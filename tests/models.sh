@@ -25,6 +25,7 @@ model()
     cnn)         sizes='s/x, 32, /x, 2, /; s/x, 64, /x, 3, /; s/\b128)/5)/' images='s/28, 28/6, 4/' ;;
     resnet)      sizes='s/x, 16/x, 2/; s/x, 32/x, 3/; s/x, 64/x, 4/' images='s/28, 28/8, 7/' ;;
     gpt)         sizes='s/width = 128/width = 8/; s/heads = 4/heads = 2/; s/blocks = 4/blocks = 2/; s/context = 128/context = 6/; s/256/9/' ;;
+    lstm)        sizes='s/context = 64/context = 7/; s/letters = 128/letters = 9/; s/hidden = 128/hidden = 5/; s/letters, 32)/letters, 3)/' ;;
     normed)      sizes='s/\b50\b/5/' file=tests/reference/$1.nnd ;;
     attention)   sizes='s/\b32\b/8/' file=tests/reference/$1.nnd ;;
     embedded)    sizes='s/\b112\b/12/' file=tests/reference/$1.nnd ;;

@@ -14,7 +14,8 @@ model()
     net=mlp loss='cross_entropy(p, label)' o='optimizer: sgd(lr: 0.1)'
     case $1 in
     slp | mlp) net=$1; sed 's/^    expect.*//' "models/$1.nnd" >"$w/$1.nnd"; return ;;
-    relu | normed | attention | embedded | turns) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    relu | normed | attention | embedded | turns | lstm) net=$1; cp "$ref/$1.nnd" "$w/$1.nnd"; return ;;
+    gru) net=$1; sed 's/lstm(/gru(/' $ref/lstm.nnd >"$w/gru.nnd"; return ;;
     lenet) net=$1; sed 's/^    expect.*//' models/lenet.nnd >"$w/lenet.nnd"; return ;;
     gpt)
         net=gpt
@@ -126,7 +127,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
     finish
     exit
 fi
-for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step lenet gpt; do
+for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step lenet gpt lstm gru; do
     ok "$case, single precision" single $case
     ok "$case, double precision" double $case
 done

@@ -204,6 +204,18 @@ class Gpt(nn.Module):
         return self.ln_f(self.h(self.wte(text.long()) + self.wpe.weight)) @ self.wte.weight.T
 
 
+class Lstm(nn.Module):
+    def __init__(self, letters, width, hidden):
+        super().__init__()
+        self.emb = nn.Embedding(letters, width)
+        self.layer1 = nn.LSTM(width, hidden, batch_first=True)
+        self.layer2 = nn.LSTM(hidden, hidden, batch_first=True)
+        self.fc = nn.Linear(hidden, letters)
+
+    def forward(self, text):
+        return self.fc(self.layer2(self.layer1(self.emb(text.long()))[0])[0])
+
+
 def letters(*size):
     return np.random.default_rng(1).integers(0, 9, (ROWS, *size), dtype=np.uint8)
 
@@ -239,6 +251,7 @@ MODELS = {
     'cnn': Model('models/cnn.nnd', Cnn, (6, 2, 3, 5), (196, 32, 64, 128), small_row=(6, 4)),
     'resnet': Model('models/resnet.nnd', Resnet, (2, 3, 4), (16, 32, 64), small_row=(8, 7)),
     'gpt': Model('models/gpt.nnd', Gpt, (9, 6, 8, 2, 2), (256, 128, 128, 4, 4), letters, (6,), (128,)),
+    'lstm': Model('models/lstm.nnd', Lstm, (9, 3, 5), (128, 32, 128), letters, (7,), (64,)),
     'normed': Model('tests/reference/normed.nnd', Normed, (12, 5), (784, 50)),
     'attention': Model('tests/reference/attention.nnd', Attention, (3, 8), (28, 32)),
     'embedded': Model('tests/reference/embedded.nnd', Embedded, (12,), (112,)),
@@ -300,7 +313,12 @@ def back(nnd):
     sys.exit(not worst <= 1e-5)
 
 
-parser = argparse.ArgumentParser()
-parser.add_argument('--back', metavar='NND')
-args = parser.parse_args()
-back(os.path.realpath(args.back)) if args.back else write()
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--back', metavar='NND')
+    args = parser.parse_args()
+    back(os.path.realpath(args.back)) if args.back else write()
+
+
+if __name__ == '__main__':
+    main()

@@ -305,7 +305,7 @@ def pinn(images, test, rows, steps, dtype, seed):
 
 
 OWN = {'turns': turns, 'pinn': pinn}
-FEWER = {'lenet': 50}      # steps
+FEWER = {'lenet': 50, 'lstm': 100}      # steps
 LATER = {'lenet': 2}       # added to the seed of the weights: one whose single precision stays, see README.md
 
 
