@@ -49,6 +49,43 @@ targets_agree()
         END              { exit bad || n < 4 }'
 }
 
+# Moments of 65536 draws, each within four standard errors: of a normal number, of its square and its fourth power, of a coin that falls on 1
+# three times in ten, which is 0 or 1 always, and the product of two draws.
+drawn()
+{
+    cat >"$work/draws.nnd" <<'EOF'
+nnd 1
+data rows(row: i32) { train: rows(64) }
+model net(row: i32[N]) -> f32[N] {
+    param w: f32[] = zeros
+    return w + f32(row)
+}
+train net on rows {
+    minimize mean(net(row)^2)
+    x = randn(expand(f32(0), [64, 1024]))
+    coin = bernoulli(x, 0.3)
+    metric first = mean(x)
+    metric second = mean(x^2)
+    metric fourth = mean(x^4)
+    metric coin = mean(coin)
+    metric other = mean(f32(coin != 0 and coin != 1))
+    metric two = mean(x * randn(x))
+    optimizer: sgd(lr: 0.001)
+    batch: 64
+    epochs: 1
+    seed: 1
+}
+EOF
+    run 0 "$work/draws.nnd" --log "$work/draws.csv" || return 1
+    awk -F, 'function near(name, want, error,  d) { d = v[name] - want; if (d < 0) d = -d
+                                                      if (!(d <= 4 * error / 256)) { print name, v[name]; bad = 1 } }
+        NR == 1 { for (i = 1; i <= NF; i++) name[i] = $i; next }
+        { for (i = 1; i <= NF; i++) v[name[i]] = $i }
+        END { near("train_first", 0, 1); near("train_second", 1, sqrt(2)); near("train_fourth", 3, sqrt(96))
+              near("train_coin", 0.3, sqrt(0.21)); near("train_two", 0, 1)
+              exit bad || v["train_other"] != 0 || !("train_two" in v) }' "$work/draws.csv" || { cat "$work/draws.csv"; return 1; }
+}
+
 expect_missed()
 {
     edit 's/expect: test.accuracy >= .*/expect: test.accuracy >= 0.999/; s/epochs: .*/epochs: 1/'
@@ -178,5 +215,7 @@ ok 'models/mlp.nnd keeps its promise' run 0 models/mlp.nnd
 ok 'models/mlp_adam.nnd keeps its promise' run 0 models/mlp_adam.nnd
 ok 'models/autoencoder.nnd keeps its promise' run 0 models/autoencoder.nnd
 ok 'models/pinn.nnd keeps its promise' run 0 models/pinn.nnd
+ok 'models/lenet.nnd keeps its promise' run 0 models/lenet.nnd
 ok 'dropout' drops
+ok 'draws have their means' drawn
 finish
