@@ -124,8 +124,8 @@ enum { NND_MAX_WANT = 8, NND_EVAL_BATCH = 1024 };
  */
 int nnd_entries_wanted(int64_t batch, const int64_t nrow[NND_NSPLIT], NndWant want[NND_MAX_WANT], int *n,
                        NndError *err);
-/* nnd_eval_batch - the batch with which a split of n >= 1 rows is evaluated: its largest divisor of at most
- * NND_EVAL_BATCH; if that is below 64, NND_EVAL_BATCH, and *rest rows remain.  Else *rest is 0. */
+/* nnd_eval_batch - the batch with which a split of n >= 1 rows is evaluated: its largest divisor of 64 to
+ * NND_EVAL_BATCH that is a multiple of 16, which suits vectors, else its largest one in between; if there is none, NND_EVAL_BATCH, and *rest rows remain.  Else *rest is 0. */
 int64_t nnd_eval_batch(int64_t n, int64_t *rest);
 
 /* ---- random numbers ---- */

@@ -9,7 +9,7 @@
 
 #include "runtime/nnd.h"
 
-enum { SMALL_EVAL = 64, FIRST_CHUNK = 8 };
+enum { SMALL_EVAL = 64, EVEN_EVAL = 16, FIRST_CHUNK = 8 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
@@ -28,9 +28,10 @@ int64_t nnd_eval_batch(int64_t n, int64_t *rest)
     *rest = 0;
     if (n <= NND_EVAL_BATCH)
         return n;
-    for (int64_t b = NND_EVAL_BATCH; b >= SMALL_EVAL; b--)
-        if (n % b == 0)
-            return b;
+    for (int64_t by = EVEN_EVAL; by >= 1; by -= EVEN_EVAL - 1)
+        for (int64_t b = NND_EVAL_BATCH; b >= SMALL_EVAL; b -= by)
+            if (n % b == 0)
+                return b;
     *rest = n % NND_EVAL_BATCH;
     return NND_EVAL_BATCH;
 }

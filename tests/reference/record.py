@@ -95,6 +95,7 @@ CASES = {
 
 
 F = torch.nn.functional
+EVAL = 400              # rows of a batch of evaluation, as nnd chooses them for a split of 10000
 EPOCH = 50              # steps of an epoch, where a schedule counts epochs
 SCHEDULERS = {
     'exponential': lambda o: torch.optim.lr_scheduler.ExponentialLR(o, gamma=0.5),
@@ -238,7 +239,7 @@ def run(case, images, labels, test, rows, steps, dtype, seed):
         out = forward(net, p, x.reshape(len(y), 784).to(dtype) / 255, running)
         if case == 'shared':
             out = out + forward(net, p, (x.reshape(len(y), 784) // 2).to(dtype) / 255, running)
-    parts = [slice(i, i + 1000) for i in range(0, len(y), 1000)]      # a split's figure is the mean of its batches'
+    parts = [slice(i, i + EVAL) for i in range(0, len(y), EVAL)]      # a split's figure is the mean of its batches'
     return losses, sum(LOSSES[loss](out[s], y[s], F.one_hot(y[s], 10).to(dtype)).item() for s in parts) / len(parts)
 
 
@@ -271,7 +272,7 @@ def turns(images, test, rows, steps, dtype, seed):
         g.step()
         losses.append(l.item())
     with torch.no_grad():
-        parts = [judged(test[0][i:i + 1000])[1].item() for i in range(0, len(test[0]), 1000)]
+        parts = [judged(test[0][i:i + EVAL])[1].item() for i in range(0, len(test[0]), EVAL)]
     return losses, sum(parts) / len(parts)
 
 
@@ -300,7 +301,7 @@ def pinn(images, test, rows, steps, dtype, seed):
         l.backward()
         opt.step()
         losses.append(l.item())
-    parts = [judged(np.arange(i, i + 1000)).item() for i in range(0, len(test[0]), 1000)]
+    parts = [judged(np.arange(i, i + EVAL)).item() for i in range(0, len(test[0]), EVAL)]
     return losses, sum(parts) / len(parts)
 
 

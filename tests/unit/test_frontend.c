@@ -163,7 +163,7 @@ static void prelude_prints(void **unused)
 
 static void module_of_mlp(void **unused)
 {
-    static const EntryWant want[] = { { ENTRY_INIT, 0 }, { ENTRY_TRAIN, 64 }, { ENTRY_TRAIN, 32 }, { ENTRY_EVAL, 1000 },
+    static const EntryWant want[] = { { ENTRY_INIT, 0 }, { ENTRY_TRAIN, 64 }, { ENTRY_TRAIN, 32 }, { ENTRY_EVAL, 400 },
                                       { ENTRY_INFER, 7 } };
     FrontOptions o = { 0 };
     char        *text = read_file("models/mlp.nnd");

@@ -423,7 +423,7 @@ static void test_eval_batch(void **state)
     static const struct { int64_t n, batch, rest; } want[] = {
         { 1, 1, 0 }, { 17, 17, 0 }, { 1024, 1024, 0 }, { 1025, 205, 0 }, { 1031, 1024, 7 }, { 2047, 89, 0 },
         { 2062, 1024, 14 },
-        { 10000, 1000, 0 }, { 60000, 1000, 0 }, { 64 * 1031, 64, 0 }, { 63 * 1031, 1024, 63 * 1031 % 1024 },
+        { 10000, 400, 0 }, { 60000, 800, 0 }, { 3000, 1000, 0 }, { 64 * 1031, 64, 0 }, { 63 * 1031, 1024, 63 * 1031 % 1024 },
     };
 
     (void)state;
@@ -456,7 +456,7 @@ static void test_entries_wanted(void **state)
 
     (void)state;
     check_wanted(64, 60000, 10000, 0, 4,
-                 (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 64 }, { NND_TRAIN, 32 }, { NND_EVAL, 1000 } });
+                 (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 64 }, { NND_TRAIN, 32 }, { NND_EVAL, 400 } });
     check_wanted(50, 100, 1031, 0, 4,
                  (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 50 }, { NND_EVAL, 1024 }, { NND_EVAL, 7 } });
     check_wanted(10, 10, 0, 0, 2, (NndWant[]){ { NND_INIT, 0 }, { NND_TRAIN, 10 } });
