@@ -149,6 +149,17 @@ predicted()
         cmp "$w/y.npy" "$w/y1.npy"
 }
 
+# What a row gives does not depend on how many others there are: 48 rows run along the lanes of vectors, 3 do not.
+alone_or_not()
+{
+    run 0 train "models/$1.nnd" --steps 5 --save "$w/net.safetensors" || return 1
+    array few 'u8(reshape(iota(3 * 784), [3, 28, 28]) * 37)' && array many 'u8(reshape(iota(48 * 784), [48, 28, 28]) * 37)' || return 1
+    for n in few many; do
+        run 0 predict "models/$1.nnd" --weights "$w/net.safetensors" --input "$w/$n.npy" --output "$w/$n.y.npy" || return 1
+    done
+    tail -c +129 "$w/few.y.npy" >"$w/few.y" && tail -c +129 "$w/many.y.npy" | head -c "$(wc -c <"$w/few.y")" | cmp - "$w/few.y"
+}
+
 predicted_shape()
 {
     array flat 'u8(reshape(iota(784), [1, 784]))'
@@ -223,6 +234,8 @@ ok 'a full disk keeps the old weights' full_disk
 ok 'a full device' full_device
 ok 'a log that fails costs no weights' log_fails
 ok 'predictions of a file' predicted
+ok 'a row predicted alone, by lenet' alone_or_not lenet
+ok 'a row predicted alone, by resnet' alone_or_not resnet
 ok 'predictions of other shapes' predicted_shape
 ok 'predictions want their files' predicted_files
 ok 'memory is refused before running' refused_memory
