@@ -7,7 +7,8 @@
  *   along columns   partials are vectors of results; one operand is contiguous along the columns, the other
  *                   is one number a row
  *   along the fold  partials are NND_LANES partial sums of one result (lower chose that because both operands
- *                   are contiguous along the folded axis); folded, then the rest runs in vectors of columns
+ *                   are contiguous along the folded axis); folded, then the rest runs in vectors of columns.  A
+ *                   rest with functions in it waits until several such blocks have filled its vectors
  *
  * Neither changes the order in which an element is summed.  A remainder of rows or columns is a tile of its
  * own size; where it can't stand inside the kernel's parallel loop it becomes a kernel of its own.
@@ -31,6 +32,7 @@ typedef struct Tile {
     int     lanes;          /* of a vector of results */
     int     row, column;    /* places in nest->var; row -1: there is one row */
     int     m, n;           /* rows and columns of a tile (columns: results, not vectors) */
+    int     block;          /* of these columns, so many are folded at once; all along columns */
     Affine *map;            /* the nest's loop variables in the kernel being written */
     int     base;           /* added to the nest's value numbers in the tile being written */
 } Tile;
@@ -157,6 +159,14 @@ static double split_cost(const Tile *t, int64_t rows, int64_t columns, int m, in
     return cost * (1 + REMAINDER_COST * ((mr > 0) + (vr > 0)) + RAGGED_COST * ragged(columns / v > 1 ? columns / v : rows / m));
 }
 
+static bool calls_functions(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_LET && op_info[s->op].props & PROP_MATH)
+            return true;
+    return false;
+}
+
 static void choose_size(Tile *t)
 {
     int64_t rows = t->row < 0 ? 1 : t->nest->extent[t->row], width = t->nest->extent[t->column];
@@ -180,6 +190,9 @@ static void choose_size(Tile *t)
     t->n = t->along_fold ? v_best : v_best * t->lanes;
     if (t->n > width)
         t->n = (int)width;
+    t->block = t->n;
+    if (t->along_fold && calls_functions(t->rest) && t->n < t->lanes)
+        t->n = t->lanes / t->n * t->n < width ? t->lanes / t->n * t->n : (int)width;
 }
 
 /* ---- writing a tile ---- */
@@ -291,11 +304,11 @@ static int declare(Tile *t, KList *l, int64_t count)
     return s->id;
 }
 
-/* Along the fold: each result is folded into a second local, row by row, so that the rest runs in vectors. */
-static int fold_partials(Tile *t, const Block *b, int padded, KList *l)
+/* Along the fold: the block's results go into a second local, row by row from `at` on, so that the rest runs in vectors. */
+static void fold_partials(Tile *t, const Block *b, int results, int padded, Affine from, KList *l)
 {
     Arena *mem = t->nest->mem;
-    int results = declare(t, l, (int64_t)b->m * padded), u = new_var(t), v = new_var(t), value = t->k->nvalue++;
+    int u = new_var(t), v = new_var(t), value = t->k->nvalue++;
     Affine at = sum(t, aff_scale(mem, affine(t, u), b->width), affine(t, v));
     KList body = { 0 };
     Stmt *s = kern_add(mem, &body, ST_FOLD, t->rest->loc);
@@ -309,11 +322,10 @@ static int fold_partials(Tile *t, const Block *b, int padded, KList *l)
     s = kern_add(mem, &body, ST_SET, t->rest->loc);
     s->dtype = t->local->dtype;
     s->local = results;
-    s->at = sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v));
+    s->at = sum(t, sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v)), from);
     s->narg = 1;
     s->arg[0] = value;
     kern_append(l, vec_for(t, u, b->m, 0, true, vec_for(t, v, b->n, 0, true, body.first)));
-    return results;
 }
 
 /* The rest of the element with its fold turned into a read of the folded result. */
@@ -330,24 +342,48 @@ static Stmt *rest_of(Tile *t)
     return s;
 }
 
-static void write_tile(Tile *t, Affine row, Affine column, int m, int n, KList *l)
+/* The folded loops of a block, in values of its own. */
+static void write_fold(Tile *t, Block *b, KList *l)
 {
-    Arena *mem = t->nest->mem;
-    int padded = (n + t->lanes - 1) / t->lanes * t->lanes;
-    Block b = { row, column, m, n, 0, t->along_fold ? n : padded };
-    int u, v, results;
     const Stmt *fold = t->fold;
 
     t->base = t->k->nvalue;
     t->k->nvalue += t->nest->k->nvalue;
-    b.local = declare(t, l, (int64_t)m * b.width * (t->along_fold ? NND_LANES : 1));
+    b->local = declare(t, l, (int64_t)b->m * b->width * (t->along_fold ? NND_LANES : 1));
     for (int i = 0; i < t->nfold; i++, fold = fold->next)
-        kern_append(l, fold_loops(t, &b, fold));
-    results = t->along_fold ? fold_partials(t, &b, padded, l) : b.local;
+        kern_append(l, fold_loops(t, b, fold));
+}
+
+/* Along the fold: columns in blocks, whose results stand side by side in a local; returns it. */
+static int write_blocks(Tile *t, const Block *tile, int padded, KList *l)
+{
+    int results = -1;
+
+    for (int from = 0, n; from < tile->n; from += n) {
+        n = tile->n - from < t->block ? tile->n - from : t->block;
+        Block b = { tile->row, sum(t, tile->column, aff_const(from)), tile->m, n, 0, n };
+
+        write_fold(t, &b, l);
+        if (results < 0)
+            results = declare(t, l, (int64_t)tile->m * padded);
+        fold_partials(t, &b, results, padded, aff_const(from), l);
+    }
+    return results;
+}
+
+static void write_tile(Tile *t, Affine row, Affine column, int m, int n, KList *l)
+{
+    int padded = (n + t->lanes - 1) / t->lanes * t->lanes, u, v;
+    Block b = { row, column, m, n, 0, padded };
+
+    if (t->along_fold)
+        b.local = write_blocks(t, &b, padded, l);
+    else
+        write_fold(t, &b, l);
     u = new_var(t);
     v = new_var(t);
-    Affine at = sum(t, aff_scale(mem, affine(t, u), padded), affine(t, v));
-    Stmt *rest = copy(t, rest_of(t), sum(t, row, affine(t, u)), sum(t, column, affine(t, v)), results, at);
+    Affine at = sum(t, aff_scale(t->nest->mem, affine(t, u), padded), affine(t, v));
+    Stmt *rest = copy(t, rest_of(t), sum(t, row, affine(t, u)), sum(t, column, affine(t, v)), b.local, at);
 
     kern_append(l, vec_for(t, u, m, 0, true, vec_for(t, v, n, t->lanes, true, rest)));
 }
