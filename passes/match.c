@@ -119,15 +119,45 @@ static Ref build(const Match *mt, const Expr *e)
     return build_expr(mt->g, mt->node[0]->loc, e, n, env, mt->node[0]->arg[0]);
 }
 
-Ref rules_replace(const RuleExpr *rule, Rule which, const Match *mt)
+/* Of the pattern's operation of this name. */
+static Attr pattern_attr(const Match *mt, Op op)
 {
-    const Expr *e = rule[which].replacement;
-    Op          op;
-    Ref         arg[3];
+    for (int i = 0; i < RULE_NODES; i++)
+        if (mt->node[i] && mt->node[i]->op == op)
+            return mt->node[i]->attr;
+    assert(!"an operation inside a replacement has its attribute from the pattern");
+    return (Attr){ 0 };
+}
 
-    if (!rules_op(e, &op) || op_info[op].attr == ATTR_NONE)
+static bool carries_attribute(const Expr *e)
+{
+    Op op;
+
+    if (!rules_op(e, &op))
+        return false;
+    bool any = op_info[op].attr != ATTR_NONE;
+
+    for (int i = 0; i < e->narg; i++)
+        any |= carries_attribute(e->arg[i]);
+    return any;
+}
+
+static Ref make(const Match *mt, const Expr *e, bool is_root)
+{
+    Op   op;
+    Ref  arg[3];
+    Attr attr = { 0 };
+
+    if (!carries_attribute(e) || !rules_op(e, &op))
         return build(mt, e);
     for (int i = 0; i < e->narg; i++)
-        arg[i] = build(mt, e->arg[i]);
-    return graph_make(mt->g, op, mt->node[0]->loc, e->narg, arg, mt->attr, NULL, NULL);
+        arg[i] = make(mt, e->arg[i], false);
+    if (op_info[op].attr != ATTR_NONE)
+        attr = is_root ? mt->attr : pattern_attr(mt, op);
+    return graph_make(mt->g, op, mt->node[0]->loc, e->narg, arg, attr, NULL, NULL);
+}
+
+Ref rules_replace(const RuleExpr *rule, Rule which, const Match *mt)
+{
+    return make(mt, rule[which].replacement, true);
 }

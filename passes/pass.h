@@ -8,7 +8,7 @@
 
 typedef struct PassOptions {
     Limits limits;
-    int    rule_limit;                   /* simplify stops after so many rewrites; -1: never */
+    int    rule_limit;                   /* canonical and simplify each stop after so many rewrites; -1: never */
 } PassOptions;
 
 typedef void PassFn(Module *m, const PassOptions *o);

@@ -151,6 +151,48 @@ static bool inserts_units(Match *mt)
     return root_shape(mt);
 }
 
+/* The reshape leaves the axes that x has as they are, and splits or joins those that the expand made, between them. */
+static bool splits_new(Match *mt)
+{
+    const Node *outer = mt->node[0], *inner = mt->node[1];
+    int64_t     v[2 * MAX_RANK];
+    int         n = 0, at = 0;
+
+    for (int i = 0; i < inner->type.rank; i++) {
+        int64_t count = 1;
+
+        if (!attr_has(inner->attr.v, inner->attr.n / 2, i)) {
+            if (at == outer->type.rank || outer->type.dim[at++] != inner->type.dim[i])
+                return false;
+            continue;
+        }
+        while (i + 1 < inner->type.rank && attr_has(inner->attr.v, inner->attr.n / 2, i + 1))
+            count *= inner->type.dim[i++];
+        count *= inner->type.dim[i];
+        while (at < outer->type.rank && count % outer->type.dim[at] == 0 && (count > 1 || i + 1 == inner->type.rank)) {
+            v[n++] = at;
+            count /= outer->type.dim[at++];
+        }
+        if (count != 1)
+            return false;
+    }
+    if (at != outer->type.rank)
+        return false;
+    for (int i = 0; i < n; i++)
+        v[n + i] = outer->type.dim[v[i]];
+    return give(mt, 2 * n, v);
+}
+
+static bool takes_all(Match *mt)
+{
+    const int64_t *v = mt->node[0]->attr.v;
+
+    for (int i = 0; i < type_of(mt, 'x')->rank; i++)
+        if (v[3 * i] != 0 || v[3 * i + 1] != 1)
+            return false;
+    return same_type(mt);
+}
+
 static bool folds_units(Match *mt)
 {
     const Attr *axes = &mt->node[0]->attr;
@@ -293,11 +335,14 @@ static bool is_constant(const Expr *e)
     return all;
 }
 
-/* A contraction, a reduction or a division costs more than what moves; a reshape moves nothing. */
+/* A contraction or a division costs more than what moves; a reshape moves nothing.  A reduction leaves less for those
+ * behind it to do, so it comes early. */
 static double own_weight(Op op)
 {
-    if (op_info[op].cls == CLASS_FOLD || op_info[op].cls == CLASS_REDUCE || op == OP_div)
+    if (op_info[op].cls == CLASS_FOLD || op == OP_div)
         return 4;
+    if (op_info[op].cls == CLASS_REDUCE)
+        return 2.5;
     return op == OP_reshape ? 2 : 3;
 }
 

@@ -1,4 +1,4 @@
-/* simplify.c - rewrite by rules.def while copying.
+/* simplify.c - rewrite by rules.def while copying, before gradients are taken (canonical) and behind.
  *
  * Each graph is copied with Graph.rewrite set, so every node is looked at just before it is made, when
  * its arguments are in their final form.  In turn: constants fold, the constant argument of a commutative
@@ -145,4 +145,9 @@ void simplify(Module *m, const PassOptions *o)
         m->graph[i] = simplify_graph(&s, m->graph[i]);
     if (m->update)
         m->update = simplify_graph(&s, m->update);
+}
+
+void canonical(Module *m, const PassOptions *o)
+{
+    simplify(m, o);
 }
