@@ -83,8 +83,10 @@ static void fill_batch(Entry *n, LLVMValueRef i)
  * hardly matters to models/mlp.nnd; at 30000 a third of what it gains is lost. */
 static const double SHARED_CYCLES = 4000;
 
+static double list_cycles(const Emit *e, const Stmt *s);
+
 /* Cycles of a statement, for one scalar or one vector.  Values of locals are in registers. */
-static double statement_cycles(const Stmt *s)
+static double statement_cycles(const Emit *e, const Stmt *s)
 {
     switch (s->kind) {
     case ST_FOR:    break;
@@ -95,6 +97,7 @@ static double statement_cycles(const Stmt *s)
     case ST_FOLD:   return 6;
     case ST_WITHIN:
     case ST_PICK:   return 2;
+    case ST_IF:     return 4 + list_cycles(e, s->body) / 4;     /* most conditions that are worth a branch are false */
     case ST_CONST: case ST_INDEX: case ST_LOCAL: case ST_GET: case ST_SET: break;
     }
     return 0;
@@ -111,7 +114,7 @@ static double list_cycles(const Emit *e, const Stmt *s)
         if (s->kind == ST_FOR)
             cycles += (double)(lanes ? (s->extent + lanes - 1) / lanes : s->extent) * list_cycles(e, s->body);
         else
-            cycles += statement_cycles(s);
+            cycles += statement_cycles(e, s);
     }
     return cycles;
 }

@@ -10,6 +10,7 @@
 #include "backends/llvm_compat.h"
 
 static void emit_list(Emit *e, const Stmt *s);
+static void emit_statement(Emit *e, const Stmt *s);
 
 int cpu_loop_lanes(const Emit *e, const Stmt *loop) { return e->k->scheduled ? loop->lanes : 0; }
 
@@ -48,6 +49,14 @@ static LLVMValueRef phi_of(Emit *e, LLVMValueRef start, LLVMBasicBlockRef before
     return phi;
 }
 
+static LLVMValueRef phi_of_two(Emit *e, LLVMValueRef a, LLVMBasicBlockRef from_a, LLVMValueRef b, LLVMBasicBlockRef from_b)
+{
+    LLVMValueRef phi = phi_of(e, a, from_a);
+
+    LLVMAddIncoming(phi, &b, &from_b, 1);
+    return phi;
+}
+
 static void carry_cells(Emit *e, Loop *loop, const Stmt *body, LLVMBasicBlockRef before)
 {
     loop->phi = arena_array(e->mem, Phi, cell_count(e) + 1);
@@ -63,8 +72,11 @@ static void carry_cells(Emit *e, Loop *loop, const Stmt *body, LLVMBasicBlockRef
     }
 }
 
+static void emit_body(Emit *e, const Stmt *s) { emit_list(e, s->body); }
+
 /* for (var = from; var < to; var += step), at least once; from and to are i64 */
-static void running_loop(Emit *e, const Stmt *s, LLVMValueRef from, LLVMValueRef to, int64_t step)
+static void running_loop(Emit *e, const Stmt *s, LLVMValueRef from, LLVMValueRef to, int64_t step,
+                         void (*body)(Emit *, const Stmt *))
 {
     LLVMBasicBlockRef before = LLVMGetInsertBlock(e->B), latch, after;
     Loop loop = { .body = LLVMAppendBasicBlockInContext(e->C, e->fn, "") };
@@ -75,7 +87,7 @@ static void running_loop(Emit *e, const Stmt *s, LLVMValueRef from, LLVMValueRef
     loop.i = phi_of(e, from, before);
     carry_cells(e, &loop, s->body, before);
     e->var[s->id] = loop.i;
-    emit_list(e, s->body);
+    body(e, s);
     next = LLVMBuildNSWAdd(e->B, loop.i, cpu_i64(e, step), "");
     latch = LLVMGetInsertBlock(e->B);
     after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
@@ -84,6 +96,104 @@ static void running_loop(Emit *e, const Stmt *s, LLVMValueRef from, LLVMValueRef
     for (int j = 0; j < loop.nphi; j++)
         LLVMAddIncoming(loop.phi[j].phi, loop.phi[j].cell, &latch, 1);
     LLVMPositionBuilderAtEnd(e->B, after);
+}
+
+/* ---- conditions ---- */
+
+/* Behind a body that may not have been run: cells as they were before it, or as its end leaves them. */
+static void merge_cells(Emit *e, const Loop *loop, LLVMBasicBlockRef before, LLVMBasicBlockRef latch)
+{
+    for (int j = 0; j < loop->nphi; j++) {
+        LLVMValueRef start = LLVMGetIncomingValue(loop->phi[j].phi, 0);
+
+        LLVMAddIncoming(loop->phi[j].phi, loop->phi[j].cell, &latch, 1);
+        *loop->phi[j].cell = phi_of_two(e, start, before, *loop->phi[j].cell, latch);
+    }
+}
+
+/* The body, as often as `bits` (an integer) has ones, the loop's variable being `from` plus the number of each, lowest first. */
+static void each_bit(Emit *e, const Stmt *loop, const Stmt *body, LLVMValueRef bits, LLVMValueRef from)
+{
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->B), latch, after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    Loop              l = { .body = LLVMAppendBasicBlockInContext(e->C, e->fn, "") };
+    LLVMTypeRef       type = LLVMTypeOf(bits);
+    LLVMValueRef      zero = LLVMConstNull(type), bit, rest;
+
+    LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntNE, bits, zero, ""), l.body, after);
+    LLVMPositionBuilderAtEnd(e->B, l.body);
+    l.i = phi_of(e, bits, before);
+    carry_cells(e, &l, body, before);
+    bit = cpu_intrinsic(e, "llvm.cttz", &type, 1, (LLVMValueRef[]){ l.i, LLVMConstInt(LLVMInt1TypeInContext(e->C), 1, false) }, 2);
+    e->var[loop->id] = LLVMBuildAdd(e->B, from, LLVMBuildZExtOrBitCast(e->B, bit, LLVMInt64TypeInContext(e->C), ""), "");
+    emit_list(e, body);
+    rest = LLVMBuildAnd(e->B, l.i, LLVMBuildSub(e->B, l.i, LLVMConstInt(type, 1, false), ""), "");
+    latch = LLVMGetInsertBlock(e->B);
+    LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntNE, rest, zero, ""), l.body, after);
+    LLVMAddIncoming(l.i, &rest, &latch, 1);
+    LLVMPositionBuilderAtEnd(e->B, after);
+    merge_cells(e, &l, before, latch);
+}
+
+static void emit_if(Emit *e, const Stmt *s)
+{
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->B), body = LLVMAppendBasicBlockInContext(e->C, e->fn, ""), end, after;
+    LLVMValueRef    **cell = arena_array(e->mem, LLVMValueRef *, cell_count(e) + 1);
+    LLVMValueRef     *start = arena_array(e->mem, LLVMValueRef, cell_count(e) + 1), branch;
+    int               n = 0;
+
+    branch = LLVMBuildCondBr(e->B, e->value[s->arg[0]], body, body);
+    for (int i = 0; i < e->k->nlocal; i++)
+        for (int j = 0; e->local[i].declared && sets(s->body, i) && j < e->local[i].ncell; j++) {
+            cell[n] = &e->local[i].cell[j];
+            start[n] = *cell[n];
+            n++;
+        }
+    LLVMPositionBuilderAtEnd(e->B, body);
+    emit_list(e, s->body);
+    end = LLVMGetInsertBlock(e->B);
+    after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    LLVMBuildBr(e->B, after);
+    LLVMSetSuccessor(branch, 1, after);
+    LLVMPositionBuilderAtEnd(e->B, after);
+    for (int j = 0; j < n; j++)
+        *cell[j] = phi_of_two(e, start[j], before, *cell[j], end);
+}
+
+/* Conditions of a group as the bits of one integer, then the body for each of them. */
+static void sieve_group(Emit *e, const Stmt *s, LLVMValueRef from, int active)
+{
+    const Stmt  *c = s->body;
+    LLVMValueRef bits;
+
+    e->vec_var = s->id;
+    e->lanes = s->sieve;
+    e->active = active;
+    e->var[s->id] = from;
+    for (; c->kind != ST_IF; c = c->next)
+        emit_statement(e, c);
+    bits = cpu_vector(e, e->value[c->arg[0]]);
+    if (active < s->sieve)
+        bits = LLVMBuildAnd(e->B, bits, cpu_mask(e), "");
+    e->vec_var = -1;
+    e->lanes = e->active = 0;
+    bits = LLVMBuildBitCast(e->B, bits, LLVMIntTypeInContext(e->C, (unsigned)s->sieve), "");
+    if (s->sieve < 32)
+        bits = LLVMBuildZExt(e->B, bits, LLVMInt32TypeInContext(e->C), "");
+    each_bit(e, s, c->body, bits, from);
+}
+
+static void full_group(Emit *e, const Stmt *s) { sieve_group(e, s, e->var[s->id], s->sieve); }
+
+static void sieve_loop(Emit *e, const Stmt *s)
+{
+    int64_t whole = s->extent / s->sieve, rest = s->extent % s->sieve;
+
+    if (whole > 1)
+        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, whole * s->sieve), s->sieve, full_group);
+    else if (whole)
+        sieve_group(e, s, cpu_i64(e, 0), s->sieve);
+    if (rest)
+        sieve_group(e, s, cpu_i64(e, whole * s->sieve), (int)rest);
 }
 
 /* ---- loops ---- */
@@ -103,7 +213,7 @@ static void vector_loop(Emit *e, const Stmt *s)
     e->vec_var = s->id;
     e->lanes = e->active = s->lanes;
     if (whole > 1 && !s->unroll && !cpu_is_cell_loop(e, s))
-        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, whole * s->lanes), s->lanes);
+        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, whole * s->lanes), s->lanes, emit_body);
     else
         for (int64_t g = 0; g < whole; g++)
             emit_group(e, s, g * s->lanes, s->lanes);
@@ -117,8 +227,10 @@ static void emit_loop(Emit *e, const Stmt *s)
 {
     if (cpu_loop_lanes(e, s)) {
         vector_loop(e, s);
+    } else if (e->k->scheduled && s->sieve) {
+        sieve_loop(e, s);
     } else if (!cpu_is_unrolled(e, s)) {
-        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, s->extent), 1);
+        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, s->extent), 1, emit_body);
     } else if (!cpu_fold_row(e, s)) {
         for (int64_t i = 0; i < s->extent; i++) {
             e->var[s->id] = cpu_i64(e, i);
@@ -183,6 +295,7 @@ static void emit_statement(Emit *e, const Stmt *s)
     case ST_FOLD:   e->value[s->id] = cpu_fold(e, s); break;
     case ST_WITHIN: e->value[s->id] = cpu_within(e, s); break;
     case ST_PICK:   e->var[s->id] = cpu_pick(e, s); break;
+    case ST_IF:     emit_if(e, s); break;
     }
 }
 
@@ -224,7 +337,7 @@ static void parallel_loop(Emit *e, const Stmt *s)
 
     LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, first, last, ""), some, none);
     LLVMPositionBuilderAtEnd(e->B, some);
-    running_loop(e, s, first, last, 1);
+    running_loop(e, s, first, last, 1, emit_body);
     LLVMBuildBr(e->B, none);
     LLVMPositionBuilderAtEnd(e->B, none);
 }

@@ -58,6 +58,8 @@ static void scan_list(Scan *c, const Stmt *s)
             c->e->local[s->id] = (LocalRegs){ .width = 1, .copies = c->lanes, .dtype = s->dtype, .ncell = (int)s->count };
         if (s->kind == ST_GET || s->kind == ST_SET || s->kind == ST_FOLD)
             scan_access(c, s);
+        if (s->kind == ST_IF)
+            scan_list(&inner, s->body);
         if (s->kind != ST_FOR)
             continue;
         if (cpu_loop_lanes(c->e, s)) {

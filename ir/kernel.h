@@ -27,10 +27,13 @@
  *   %7 = within i0 + i1 - 2 < 28, i2 < 28 : bool     every form lies in 0 .. its size - 1
  *   %8 = load b3[28*i0 + 28*i1 + i2 - 56] : f32 if %7     not touched, and 0, where the value of a `within` is false
  *   pick i9 < 784 = %5                               i9 is the integer %5, put into 0..783; visible like a value
+ *   if %6 { ... }                                    done where %6 is true; what it defines is not seen behind it
  *
  * What loop marks mean (none changes a result, not a bit of it):
  *   par      iterations are independent and may run on any thread; only at the top of a kernel, one or none
  *   vec L    iterations are independent; run L at a time as lanes of a vector, the last group masked
+ *   sieve L  its body is values, then one `if` that uses none of them but its condition: conditions are found L at a time,
+ *            and iterations where they hold are done one by one, in order
  *   unroll   written out at compile time
  * vec L unroll: groups of lanes, and the groups written out.  par and vec can't be on one loop; a vec loop
  * holds no other vec loop.
@@ -92,6 +95,7 @@ typedef enum StmtKind {
     ST_INDEX,      /* %id = index at : i32 */
     ST_WITHIN,     /* %id = within guard, ... : bool */
     ST_PICK,       /* pick i<id> < extent = %arg0 */
+    ST_IF,         /* if %arg0 { body } */
     ST_RANDOM,     /* %id = random <stream> [at] : f32 */
     ST_LOCAL,      /* local l<id> : dtype[count] = number */
     ST_GET,        /* %id = get l<local>[at] */
@@ -116,6 +120,7 @@ struct Stmt {
     int64_t  extent, count;
     bool     par, unroll;
     int      lanes;        /* vec: lanes; 0: not a vec loop */
+    int      sieve;        /* conditions found together; 0: no sieve */
     Stmt    *body;
     Stmt    *next;
 };

@@ -131,6 +131,9 @@ static void gather(Loops *l, const Stmt *s)
         case ST_PICK:
             l->inside[s->id] = true;
             break;
+        case ST_IF:
+            gather(l, s->body);
+            break;
         case ST_LOAD: case ST_STORE:
             add_access(l, s);
             break;
@@ -168,9 +171,7 @@ static const char *check_list(Loops *l, const Stmt *s)
     const char *why = NULL;
 
     for (; s && !why; s = s->next) {
-        if (s->kind != ST_FOR)
-            continue;
-        if (s->extent > 1 && (s->par || s->lanes))
+        if (s->kind == ST_FOR && s->extent > 1 && (s->par || s->lanes))
             why = check_loop(l, s);
         if (!why)
             why = check_list(l, s->body);
@@ -180,11 +181,11 @@ static const char *check_list(Loops *l, const Stmt *s)
 
 static void find_extents(Loops *l, const Stmt *s)
 {
-    for (; s; s = s->next)
-        if (stmt_has_var(s)) {
+    for (; s; s = s->next) {
+        if (stmt_has_var(s))
             l->extent[s->id] = s->extent;
-            find_extents(l, s->body);
-        }
+        find_extents(l, s->body);
+    }
 }
 
 const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem)

@@ -269,7 +269,22 @@ static bool read_marks(KernelReader *r, Stmt *s)
     if (lex_take(r->t.lx, "vec") && !read_int(&r->t, "a number of lanes", 1, INT16_MAX, &lanes))
         return false;
     s->lanes = (int)lanes;
+    lanes = 0;
+    if (lex_take(r->t.lx, "sieve") && !read_int(&r->t, "a number of iterations", 1, INT16_MAX, &lanes))
+        return false;
+    s->sieve = (int)lanes;
     s->unroll = lex_take(r->t.lx, "unroll");
+    return true;
+}
+
+/* A place and statements in braces; `at` is where what they belong to began. */
+static bool read_body(KernelReader *r, Stmt *s, Loc at)
+{
+    if (++r->depth > MAX_DEPTH)
+        return read_error(&r->t, at, "more than %d loops in each other", MAX_DEPTH);
+    if (!read_place(&r->t, &s->loc) || !read_punct(&r->t, "{") || !read_list(r, &s->body))
+        return false;
+    r->depth--;
     return true;
 }
 
@@ -278,17 +293,20 @@ static bool read_for(KernelReader *r, Stmt *s)
     Loc at = lex_peek(r->t.lx, 0).loc;
 
     s->kind = ST_FOR;
-    if (++r->depth > MAX_DEPTH)
-        return read_error(&r->t, at, "more than %d loops in each other", MAX_DEPTH);
     if (!read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
-        !read_int(&r->t, "a number of iterations", 1, MOST, &s->extent) || !read_marks(r, s) ||
-        !read_place(&r->t, &s->loc) || !read_punct(&r->t, "{"))
+        !read_int(&r->t, "a number of iterations", 1, MOST, &s->extent) || !read_marks(r, s))
         return false;
     at_least(&r->k->nvar, (int64_t)s->id + 1);
-    if (!read_list(r, &s->body))
-        return false;
-    r->depth--;
-    return true;
+    return read_body(r, s, at);
+}
+
+static bool read_if(KernelReader *r, Stmt *s)
+{
+    Loc at = lex_peek(r->t.lx, 0).loc;
+
+    s->kind = ST_IF;
+    s->narg = 1;
+    return read_value(r, &s->arg[0]) && read_body(r, s, at);
 }
 
 static bool read_pick(KernelReader *r, Stmt *s)
@@ -356,6 +374,8 @@ static bool read_stmt(KernelReader *r, Stmt *s)
 
     if (lex_take(r->t.lx, "for"))
         return read_for(r, s) && read_line_end(&r->t);
+    if (lex_take(r->t.lx, "if"))
+        return read_if(r, s) && read_line_end(&r->t);
     if (lex_take(r->t.lx, "store"))
         ok = read_store(r, s);
     else if (lex_take(r->t.lx, "set"))

@@ -92,7 +92,7 @@ static void print_value(FILE *f, const Plan *p, const Stmt *s)
         print_affine(f, s->at);
         fprintf(f, " .. %" PRId64 "]", s->count);
         break;
-    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: break;
+    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: case ST_IF: break;
     }
     fprintf(f, " : %s", dt_name(s->dtype));
     if (s->kind == ST_LET && s->from != s->dtype)
@@ -101,21 +101,17 @@ static void print_value(FILE *f, const Plan *p, const Stmt *s)
         fprintf(f, " if %%%d", s->arg[0]);
 }
 
-static void print_list(FILE *f, const Plan *p, const Stmt *s, int indent);
-
-static void print_for(FILE *f, const Plan *p, const Stmt *s, int indent)
+static void print_for(FILE *f, const Stmt *s)
 {
     fprintf(f, "for i%d < %" PRId64, s->id, s->extent);
     if (s->par)
         fputs(" par", f);
     if (s->lanes)
         fprintf(f, " vec %d", s->lanes);
+    if (s->sieve)
+        fprintf(f, " sieve %d", s->sieve);
     if (s->unroll)
         fputs(" unroll", f);
-    text_place(f, s->loc);
-    fputs(" {\n", f);
-    print_list(f, p, s->body, indent + 2);
-    fprintf(f, "%*s}\n", indent, "");
 }
 
 static void print_stmt(FILE *f, const Plan *p, const Stmt *s)
@@ -138,23 +134,31 @@ static void print_stmt(FILE *f, const Plan *p, const Stmt *s)
     case ST_PICK:
         fprintf(f, "pick i%d < %" PRId64 " = %%%d", s->id, s->extent, s->arg[0]);
         break;
-    case ST_FOR: case ST_LET: case ST_CONST: case ST_LOAD: case ST_INDEX: case ST_RANDOM: case ST_GET: case ST_FOLD:
+    case ST_LET: case ST_CONST: case ST_LOAD: case ST_INDEX: case ST_RANDOM: case ST_GET: case ST_FOLD:
     case ST_WITHIN:
         print_value(f, p, s);
         break;
+    case ST_FOR:
+        print_for(f, s);
+        break;
+    case ST_IF:
+        fprintf(f, "if %%%d", s->arg[0]);
+        break;
     }
     text_place(f, s->loc);
-    fputc('\n', f);
 }
 
 static void print_list(FILE *f, const Plan *p, const Stmt *s, int indent)
 {
     for (; s; s = s->next) {
         fprintf(f, "%*s", indent, "");
-        if (s->kind == ST_FOR)
-            print_for(f, p, s, indent);
-        else
-            print_stmt(f, p, s);
+        print_stmt(f, p, s);
+        if (s->kind == ST_FOR || s->kind == ST_IF) {
+            fputs(" {\n", f);
+            print_list(f, p, s->body, indent + 2);
+            fprintf(f, "%*s}", indent, "");
+        }
+        fputc('\n', f);
     }
 }
 

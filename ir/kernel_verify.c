@@ -312,6 +312,7 @@ static bool check_fold(Check *c, const Stmt *s)
 /* ---- statements ---- */
 
 static bool check_list(Check *c, const Stmt *s);
+static bool check_stmt(Check *c, const Stmt *s);
 
 static bool check_marks(Check *c, const Stmt *s)
 {
@@ -323,6 +324,8 @@ static bool check_marks(Check *c, const Stmt *s)
         return fault(c, "the loop i%d is parallel and has another mark", s->id);
     if (s->lanes && (s->lanes < 2 || s->lanes > MAX_VEC))
         return fault(c, "the loop i%d has %d lanes", s->id, s->lanes);
+    if (s->sieve && (s->sieve < 2 || s->sieve > MAX_VEC || s->lanes || s->par || s->unroll || c->vec))
+        return fault(c, "the loop i%d is a sieve of %d, and something else or in a vec loop", s->id, s->sieve);
     if (s->lanes && c->vec)
         return fault(c, "the vec loop i%d stands in the vec loop i%d", s->id, c->vec->id);
     return true;
@@ -336,9 +339,37 @@ static void leave(Check *c, const Stmt *s)
             c->local_on[s->id] = false;
         else if (s->kind == ST_PICK)
             c->var_on[s->id] = false;
-        else if (s->kind != ST_FOR && s->id >= 0 && s->kind != ST_STORE && s->kind != ST_SET)
+        else if (s->kind != ST_FOR && s->kind != ST_IF && s->id >= 0 && s->kind != ST_STORE && s->kind != ST_SET)
             c->value_on[s->id] = false;
     }
+}
+
+/* if %c { body }: values before it in a sieve are lanes of a vector, so the body sees none of them. */
+static bool check_if(Check *c, const Stmt *s)
+{
+    if (c->vec)
+        return fault(c, "an `if` stands in the vec loop i%d", c->vec->id);
+    if (!check_args(c, s, 1) || !use(c, s->arg[0], DT_bool) || !check_list(c, s->body))
+        return false;
+    leave(c, s->body);
+    return true;
+}
+
+/* Values without effect, then one `if`. */
+static bool check_sieve(Check *c, const Stmt *loop)
+{
+    const Stmt *s = loop->body;
+
+    for (; s && s->kind != ST_IF; s = s->next)
+        if ((s->kind != ST_LET && s->kind != ST_CONST && s->kind != ST_LOAD && s->kind != ST_INDEX) || !check_stmt(c, s))
+            return c->error ? false : fault(c, "the sieve i%d holds more than values and an `if`", loop->id);
+    if (!s || s->next)
+        return fault(c, "the sieve i%d does not end with one `if`", loop->id);
+    if (!use(c, s->arg[0], DT_bool))
+        return false;
+    leave(c, loop->body);
+    c->value_on[s->arg[0]] = true;
+    return check_if(c, s);
 }
 
 static bool check_for(Check *c, const Stmt *s)
@@ -349,7 +380,7 @@ static bool check_for(Check *c, const Stmt *s)
         return false;
     if (s->lanes)
         c->vec = s;
-    if (!check_list(c, s->body))
+    if (s->sieve ? !check_sieve(c, s) : !check_list(c, s->body))
         return false;
     leave(c, s->body);
     c->var_on[s->id] = false;
@@ -407,6 +438,7 @@ static bool check_stmt(Check *c, const Stmt *s)
     case ST_FOLD:   return check_fold(c, s);
     case ST_WITHIN: return check_within(c, s);
     case ST_PICK:   return check_pick(c, s);
+    case ST_IF:     return check_if(c, s);
     }
     return fault(c, "no such statement");
 }

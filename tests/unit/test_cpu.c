@@ -235,6 +235,36 @@ static void test_tile(void **state)
     }
 }
 
+/* A sum over what a comparison leaves, in two accumulators, one of them a vector; groups of all sizes, none or all left. */
+static void test_sieves(void **state)
+{
+    static const int sieves[] = { 0, 2, 8, 16, 64 };
+    static const char *const least[] = { "-inf", "0", "0.7", "inf" };
+
+    (void)state;
+    for EACH(v, sieves)
+        for EACH(x, extents)
+            for EACH(k, least) {
+                int n = extents[x] * 4 + (int)x % 4;
+                char sieve[32] = "";
+
+                if (sieves[v])
+                    snprintf(sieve, sizeof sieve, "sieve %d", sieves[v]);
+                same(HEAD "slot @a : param f32[%d, 16]\nslot @c : output f32[20]\n" "graph infer 1 {\n}\nplan infer 1 {\n"
+                     "  buffer b0 : state+0 f32[%d] @a\n  buffer b1 : output 0 f32[20] @c\n  scratch 0\n"
+                     "  kernel k0 \"\" scheduled flops 0 {\n    local l0 : f32[17] = 0.5\n    local l1 : f32[1] = 0\n    for i0 < %d %s {\n"
+                     "      %%0 = load b0[16*i0] : f32\n      %%1 = %s : f32\n      %%2 = lt %%1, %%0 : bool from f32\n"
+                     "      if %%2 {\n        %%3 = load b0[16*i0] : f32\n        for i1 < 17 vec 16 unroll {\n"
+                     "          %%4 = get l0[i1] : f32\n          %%5 = fma %%3, %%3, %%4 : f32\n          set l0[i1], %%5\n        }\n"
+                     "        %%6 = get l1[0] : f32\n        %%7 = index i0 : i32\n        %%8 = cast %%7 : f32 from i32\n        %%9 = add %%6, %%8 : f32\n"
+                     "        set l1[0], %%9\n      }\n    }\n"
+                     "    %%10 = get l1[0] : f32\n    %%11 = 1 : f32\n    %%12 = lt %%11, %%10 : bool from f32\n    if %%12 {\n      set l1[0], %%11\n    }\n"
+                     "    for i2 < 17 vec 16 unroll {\n      %%13 = get l0[i2] : f32\n      store b1[i2], %%13\n    }\n"
+                     "    %%14 = get l1[0] : f32\n    store b1[17], %%14\n    store b1[18], %%10\n  }\n}\n",
+                     n, n * 16, n, sieve, least[k]);
+            }
+}
+
 /* Along the fold: m x n results in 16 partials each, folded into rows of another local. */
 static void test_folds(void **state)
 {
@@ -466,7 +496,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_operations), cmocka_unit_test(test_operations_on_other_cpus), cmocka_unit_test(test_strides),
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_step), cmocka_unit_test(test_tile), cmocka_unit_test(test_folds), cmocka_unit_test(test_mixed_lanes),
+        cmocka_unit_test(test_rows), cmocka_unit_test(test_step), cmocka_unit_test(test_tile), cmocka_unit_test(test_folds), cmocka_unit_test(test_sieves), cmocka_unit_test(test_mixed_lanes),
         cmocka_unit_test(test_lane_locals), cmocka_unit_test(test_unscheduled), cmocka_unit_test(test_rows_in_place),
         cmocka_unit_test(test_pieces), cmocka_unit_test(test_own_scalars), cmocka_unit_test(test_unknown_cpu),
         cmocka_unit_test(test_emit),

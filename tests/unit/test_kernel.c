@@ -183,7 +183,9 @@ static void test_numbers(void **state)
         "    for i0 < 8 {\n      %0 = -inf : f32\n      %1 = nan : f32\n      %2 = -0 : f32\n      %3 = 1e-45 : f64\n"
         "      %4 = index -3*i0 - 4 : i32\n      %5 = load b0[-i0 + 7] : f32\n      %6 = lt %0, %5 : bool from f32\n"
         "      store b0[i0], %5\n      %7 = within i0 - 1 < 8, -i0 + 2 < 3 : bool\n      %8 = load b0[i0 - 1] : f32 if %7\n"
-        "      pick i1 < 8 = %4\n      %9 = load b0[i1] : f32\n    }\n  }\n}\n";
+        "      pick i1 < 8 = %4\n      %9 = load b0[i1] : f32\n      if %6 {\n        store b0[i0], %9\n      }\n    }\n"
+        "    for i2 < 8 sieve 4 {\n      %10 = load b0[i2] : f32\n      %11 = lt %10, %10 : bool from f32\n"
+        "      if %11 {\n        %12 = load b0[i2] : f32\n        store b0[i2], %12\n      }\n    }\n  }\n}\n";
     Module *m = module_read("<text>", text, sizeof text - 1);
     char    *again;
     size_t  n;
@@ -199,6 +201,8 @@ static void test_numbers(void **state)
     assert_non_null(strstr(again, "%7 = within i0 - 1 < 8, -i0 + 2 < 3 : bool\n"));
     assert_non_null(strstr(again, "%8 = load b0[i0 - 1] : f32 if %7\n"));
     assert_non_null(strstr(again, "pick i1 < 8 = %4\n"));
+    assert_non_null(strstr(again, "      if %6 {\n        store b0[i0], %9\n      }\n"));
+    assert_non_null(strstr(again, "    for i2 < 8 sieve 4 {\n"));
     check_text(m);
     free(again);
     module_free(m);
@@ -263,6 +267,17 @@ static const Mistake mistake[] = {
     { "%0 = 1 : i32\npick i0 < 9 = %0\n%1 = load b0[i0] : f32", "b0 is touched at 0 .. 8" },
     { "for i0 < 2 {\n%0 = 1 : i32\npick i1 < 4 = %0\n}\n%1 = load b0[i1] : f32", "no loop around it" },
     { "for i0 < 8 par {\n%0 = index i0 : i32\npick i1 < 8 = %0\n%1 = 1 : f32\nstore b0[i1], %1\n}", "store to the same place" },
+    { "%0 = 1 : f32\nif %0 {\n}", "%0 is f32, wanted is bool" },
+    { "%0 = 1 : bool\nif %0 {\n%1 = 1 : f32\n}\nstore b0[0], %1", "where it can't be seen" },
+    { "%0 = 1 : bool\nfor i0 < 8 vec 8 {\nif %0 {\n}\n}", "an `if` stands in the vec loop i0" },
+    { "for i0 < 8 sieve 1 {\n%0 = 1 : bool\nif %0 {\n}\n}", "is a sieve of 1" },
+    { "for i0 < 8 sieve 65 {\n%0 = 1 : bool\nif %0 {\n}\n}", "is a sieve of 65" },
+    { "for i0 < 8 vec 4 sieve 4 {\n%0 = 1 : bool\nif %0 {\n}\n}", "and something else" },
+    { "for i0 < 8 sieve 4 {\n%0 = 1 : bool\n}", "does not end with one `if`" },
+    { "for i0 < 8 sieve 4 {\n%0 = 1 : bool\nif %0 {\n}\n%1 = 1 : f32\n}", "does not end with one `if`" },
+    { "for i0 < 8 sieve 4 {\n%0 = 1 : bool\n%1 = 1 : f32\nstore b0[i0], %1\nif %0 {\n}\n}", "more than values and an `if`" },
+    { "for i0 < 8 sieve 4 {\n%0 = 1 : bool\n%1 = 1 : f32\nif %0 {\nstore b0[i0], %1\n}\n}", "where it can't be seen" },
+    { "for i0 < 8 par {\n%0 = 1 : bool\nif %0 {\n%1 = 1 : f32\nstore b0[0], %1\n}\n}", "store to the same place" },
     { "for i0 < 1000000000000 {\nfor i1 < 1000000000000 {\n%0 = index 100000000000000*i0 + i1 : i32\n}\n}", "too large" },
 };
 
