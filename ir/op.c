@@ -202,6 +202,21 @@ static Type type_one_hot(Infer *in)
     return ty_insert(t, 1, &last, &depth);
 }
 
+static Type type_put(Infer *in)
+{
+    const Type *a = &in->arg[0], *at = &in->arg[1];
+    Type        t;
+
+    if (!is_numeric(a->dtype) || at->dtype != DT_i32 || !ty_same_shape(a, at))
+        return infer_error(in, "wants numbers and as many i32, got %s by %s", infer_str(in, 0), infer_str(in, 1));
+    t = type_expand(in);
+    if (t.rank < 0)
+        return t;
+    if (!ty_valid(&t) || ty_count(&t) / ty_count(a) > INT32_MAX)
+        return infer_error(in, "wants axes with as many places as an i32 can count");
+    return t;
+}
+
 /* dot */
 
 DotAxes attr_dot(const Attr *a)

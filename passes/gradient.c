@@ -171,6 +171,7 @@ static const struct { const char *name; GradientFn *fn; } functions[] = {
     { "@cast",      grad_cast },
     { "@dot",       grad_dot },
     { "@first",     grad_first },
+    { "@put",       grad_put },
     { "@overlap",   grad_overlap },
     { "@cumsum",    grad_cumsum },
     { "@scatter",   grad_scatter },

@@ -10,7 +10,7 @@ Type arg_type(const Graph *g, const Node *nd, int i);
 Ref  expand_over(Graph *g, Loc loc, Ref x, const Type *a, const Attr *axes);
 
 /* passes/gradient_window.c */
-GradientFn grad_first, grad_overlap, grad_cumsum, grad_scatter, grad_slice, grad_pad, grad_window, grad_conv, grad_gather;
+GradientFn grad_first, grad_put, grad_overlap, grad_cumsum, grad_scatter, grad_slice, grad_pad, grad_window, grad_conv, grad_gather;
 
 /* passes/attention.c */
 GradientFn grad_attention, grad_attention_lse;

@@ -84,7 +84,7 @@ static Ref flat_place(Graph *g, Loc loc, const Type *a, const Attr *axes)
         sum = sum.id ? graph_op2(g, OP_add, loc, at, sum) : at;
         by *= a->dim[axes->v[i]];
     }
-    return sum;
+    return sum.id ? sum : graph_const(g, loc, t, 0);
 }
 
 void grad_first(Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref *out)
@@ -97,10 +97,27 @@ void grad_first(Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref 
         out[0] = adj;
         return;
     }
-    Ref at = graph_make(g, OP_argmax, loc, 1, nd->arg, nd->attr, NULL, NULL);
-    Ref hit = graph_op2(g, OP_eq, loc, expand_over(g, loc, at, &a, &nd->attr), flat_place(g, loc, &a, &nd->attr));
+    int64_t v[2 * MAX_RANK];
+    Ref     arg[2] = { adj, graph_make(g, OP_argmax, loc, 1, nd->arg, nd->attr, NULL, NULL) };
 
-    out[0] = graph_op3(g, OP_select, loc, hit, expand_over(g, loc, adj, &a, &nd->attr), graph_const(g, loc, a, 0));
+    for (int i = 0; i < nd->attr.n; i++) {
+        v[i] = nd->attr.v[i];
+        v[nd->attr.n + i] = a.dim[v[i]];
+    }
+    out[0] = graph_make(g, OP_put, loc, 2, arg, (Attr){ 2 * nd->attr.n, v }, NULL, NULL);
+}
+
+void grad_put(Graph *g, const Node *nd, Ref y, Ref adj, const bool *want, Ref *out)
+{
+    Attr axes = { nd->attr.n / 2, nd->attr.v };
+    Loc  loc = nd->loc;
+
+    (void)y;
+    if (!want[0])
+        return;
+    Ref hit = graph_op2(g, OP_eq, loc, expand_over(g, loc, nd->arg[1], &nd->type, &axes), flat_place(g, loc, &nd->type, &axes));
+
+    out[0] = graph_axes(g, OP_sum, loc, graph_op3(g, OP_select, loc, hit, adj, graph_const(g, loc, nd->type, 0)), axes.n, axes.v);
 }
 
 /* ---- rows by number ---- */

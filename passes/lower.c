@@ -228,12 +228,37 @@ static int one_hot_value(Lower *lo, const Node *nd, const Access *a)
     return low_let(lo, nd->loc, OP_eq, DT_bool, DT_i32, 2, eq);
 }
 
+/* The value where the place along the new axes is `at`, 0 elsewhere. */
+static int put_value(Lower *lo, const Node *nd, const Access *a)
+{
+    const Type *type = &lo->g->node[nd->arg[0].id].type;
+    Affine index[MAX_RANK], from[MAX_RANK], place = aff_const(0);
+    int eq[2], arg[3], n = 0;
+
+    access_axes(lo->mem, a, &nd->type, index);
+    for (int i = 0; i < nd->type.rank; i++)
+        if (attr_has(nd->attr.v, nd->attr.n / 2, i))
+            place = aff_add(lo->mem, aff_scale(lo->mem, place, nd->type.dim[i]), index[i]);
+        else
+            from[n++] = index[i];
+    Access at = access_make(type, from);
+
+    eq[0] = lower_value(lo, nd->arg[1].id, &at);
+    eq[1] = low_index(lo, nd->loc, place);
+    arg[0] = low_let(lo, nd->loc, OP_eq, DT_bool, DT_i32, 2, eq);
+    arg[1] = lower_value(lo, nd->arg[0].id, &at);
+    arg[2] = low_const(lo, nd->loc, nd->type.dtype, 0);
+    return low_let(lo, nd->loc, OP_select, nd->type.dtype, nd->type.dtype, 3, arg);
+}
+
 static int index_value(Lower *lo, const Node *nd, const Access *a)
 {
     Affine index[MAX_RANK];
 
     if (nd->op == OP_one_hot)
         return one_hot_value(lo, nd, a);
+    if (nd->op == OP_put)
+        return put_value(lo, nd, a);
     if (nd->op == OP_random)
         return random_value(lo, nd, a);
     if (nd->op == OP_gather)

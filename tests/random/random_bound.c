@@ -78,7 +78,7 @@ static double passed_on(Op op, const double *e, const Span *v, const Span *y)
     case OP_cos: case OP_expand: case OP_reshape: case OP_transpose: case OP_max: case OP_min:
     case OP_first_max: case OP_slice: case OP_pad: case OP_window:
         return e[0];
-    case OP_gather:  return e[1] > 0 ? INFINITY : e[0];
+    case OP_gather: case OP_put: return e[1] > 0 ? INFINITY : e[0];
     case OP_erf:     return 2 * e[0];
     case OP_maximum: case OP_minimum: return fmax(e[0], e[1]);
     case OP_exp:     return y->most * expm1(e[0]) * 2;

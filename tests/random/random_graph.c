@@ -244,6 +244,11 @@ static void gen_fit(Gen *gen, Op op, Ref *arg)
         k.dim[k.rank - 1] = 1 + rng_below(&gen->r, 9);
         arg[2] = any_leaf(gen, k);
     }
+    if (op == OP_put) {
+        Type t = graph_at(gen->g, arg[0])->type;
+
+        arg[1] = gen_arg(gen, 1 << DT_i32, &t);
+    }
     if (op == OP_gather)
         arg[1] = gen_arg(gen, WHOLE, NULL);
     if (op == OP_scatter) {

@@ -244,6 +244,10 @@ static inline void arb_fit(Rng *r, Op op, Type *arg)
             arg[2].dim[arg[0].rank - 1] = 1 + rng_below(r, 5);
         }
         break;
+    case OP_put:
+        arg[0].dtype = arg[0].dtype == DT_bool ? DT_f32 : arg[0].dtype;
+        arg[1] = ty_with(arg[0], DT_i32);
+        break;
     case OP_gather:
         arg[1].dtype = DT_i32;
         if (arg[0].rank > 1 && arg[1].rank > 0 && rng_below(r, 2))

@@ -248,7 +248,7 @@ static bool check_case(Rng *r, Op op, int order)
 
 static bool is_row_sampled(Op op)
 {
-    bool by_number = op == OP_gather || op == OP_scatter;
+    bool by_number = op == OP_gather || op == OP_scatter || op == OP_put;
 
     return op_info[op].narg > 0 && (op_info[op].domain != DOM_INT || by_number) && op_info[op].domain != DOM_BOOL
         && op_info[op].domain != DOM_none;

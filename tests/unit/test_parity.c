@@ -89,6 +89,8 @@ static double sample(Rng *r, Op op, Dtype d, bool edges)
         return rng_below(r, 2);
     if (op == OP_one_hot)
         return rng_below(r, 4);
+    if (op == OP_put && d == DT_i32)
+        return rng_below(r, 8) - 1;
     if (edges)
         return arb_special(r, d);
     if (dt_is_int(d))

@@ -184,6 +184,20 @@ static double by_scatter(const One *o, const int64_t *y)
     return sum;
 }
 
+/* The argument's element where `at` is the place among the new axes. */
+static double by_put(const One *o, const int64_t *y)
+{
+    int64_t x[MAX_RANK] = { 0 }, place = 0;
+    int     n = 0;
+
+    for (int d = 0; d < o->nd->type.rank; d++)
+        if (attr_has(o->nd->attr.v, o->nd->attr.n / 2, d))
+            place = place * o->nd->type.dim[d] + y[d];
+        else
+            x[n++] = y[d];
+    return at(&o->slot[1], x) == (double)place ? at(&o->slot[0], x) : 0;
+}
+
 /* Where x and w meet, o * stride + k * dilate_w - before is a multiple of dilate_x within x. */
 static double by_conv(const One *o, const int64_t *y)
 {
@@ -243,6 +257,7 @@ static double defined(const One *o, const int64_t *y)
     case OP_cumsum:  return by_cumsum(o, y);
     case OP_gather:  return by_gather(o, y);
     case OP_scatter: return by_scatter(o, y);
+    case OP_put:     return by_put(o, y);
     case OP_conv:    return by_conv(o, y);
     case OP_attention:     return weighed(o, y, y[o->nd->type.rank - 1]) / weighed(o, y, -1);
     case OP_attention_lse: return log(weighed(o, y, -1));
@@ -274,7 +289,7 @@ static bool check_one(Rng *r, Op op)
 
 static void test_definitions(void **state)
 {
-    static const Op op[] = { OP_slice, OP_pad, OP_window, OP_overlap, OP_cumsum, OP_gather, OP_scatter, OP_conv,
+    static const Op op[] = { OP_slice, OP_pad, OP_window, OP_overlap, OP_cumsum, OP_gather, OP_scatter, OP_put, OP_conv,
                              OP_attention, OP_attention_lse };
 
     (void)state;
