@@ -257,25 +257,6 @@ static void eval_move(Eval *e, const Node *nd, Tensor *out)
     while (eval_advance(nd->type.rank, nd->type.dim, index, from, &off));
 }
 
-/* The arguments' element is put at one of the places along the new axes. */
-static void eval_put(Eval *e, const Node *nd, Tensor *out)
-{
-    const Tensor *a = &e->value[nd->arg[0].id], *at = &e->value[nd->arg[1].id];
-    Attr          axes = { nd->attr.n / 2, nd->attr.v };
-    int64_t       index[MAX_RANK] = { 0 }, from[MAX_RANK] = { 0 }, own[MAX_RANK], off = 0, i = 0;
-    bool          wide = e->env->wide;
-
-    eval_strides(&a->type, own);
-    for (int d = 0, k = 0; d < nd->type.rank; d++)
-        if (!attr_has(axes.v, axes.n, d))
-            from[d] = own[k++];
-    do {
-        bool here = tensor_get(at, off, wide) == (double)flat_index(&nd->type, &axes, index);
-
-        tensor_set(out, i++, here ? tensor_get(a, off, wide) : 0, wide);
-    } while (eval_advance(nd->type.rank, nd->type.dim, index, from, &off));
-}
-
 static void eval_index(Eval *e, const Node *nd, Tensor *out)
 {
     int64_t stride[MAX_RANK], n = ty_count(&nd->type);
@@ -363,6 +344,8 @@ static void eval_node(Eval *e, const Node *nd, Tensor *out)
     case OP_gather:  eval_gather(e, nd, out); return;
     case OP_scatter: eval_scatter(e, nd, out); return;
     case OP_put:     eval_put(e, nd, out); return;
+    case OP_spread:
+    case OP_collect: eval_sparse(e, nd, out); return;
     case OP_element: eval_element(e, nd, out); return;
     default:         break;
     }

@@ -31,6 +31,10 @@ void eval_conv(Eval *e, const Node *nd, Tensor *out);
 void eval_gather(Eval *e, const Node *nd, Tensor *out);
 void eval_scatter(Eval *e, const Node *nd, Tensor *out);
 
+/* ir/eval_sparse.c: the last is spread and collect */
+void eval_put(Eval *e, const Node *nd, Tensor *out);
+void eval_sparse(Eval *e, const Node *nd, Tensor *out);
+
 /* ir/eval_attention.c */
 void eval_attention(Eval *e, const Node *nd, Tensor *out);
 void eval_attention_lse(Eval *e, const Node *nd, Tensor *out);

@@ -5,6 +5,16 @@
  */
 #include "ir/scan.h"
 
+/* Elements of a patch. */
+static int64_t patch_taps(const Node *nd)
+{
+    int64_t n = nd->type.dim[nd->type.rank - 1];
+
+    for (int i = 0; i < nd->attr.n / attr_group(ATTR_PATCH); i++)
+        n *= attr_patch(&nd->attr, i).taps;
+    return n;
+}
+
 /* Products that an element of a contraction sums up. */
 static double folded(const Graph *g, const Node *nd)
 {
@@ -13,6 +23,8 @@ static double folded(const Graph *g, const Node *nd)
 
     if (nd->op == OP_conv)
         return (double)ty_count(w) / (double)(w->dim[0] * w->dim[1]);
+    if (nd->op == OP_spread || nd->op == OP_collect)      /* each value of g with each of a patch */
+        return (double)ty_count(&graph_at(g, nd->arg[0])->type) * (double)patch_taps(nd) / (double)ty_count(&nd->type);
     if (nd->op == OP_attention_lse)
         return (double)(w->dim[w->rank - 2] * w->dim[w->rank - 1]);
     if (nd->op == OP_attention) {           /* scores serve all of a row's results */

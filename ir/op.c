@@ -151,7 +151,7 @@ static Type type_arg(Infer *in)
     return ty_with(ty_remove(*a, in->attr->n, in->attr->v), DT_i32);
 }
 
-static Type type_expand(Infer *in)
+Type type_expand(Infer *in)
 {
     int            n = in->attr->n / 2, rank = in->arg[0].rank + n;
     const int64_t *axis = in->attr->v, *size = axis + n;
@@ -200,21 +200,6 @@ static Type type_one_hot(Infer *in)
     if (depth < 1 || depth > INT32_MAX)
         return infer_error(in, "wants a depth from 1 to %d, got %" PRId64, INT32_MAX, depth);
     return ty_insert(t, 1, &last, &depth);
-}
-
-static Type type_put(Infer *in)
-{
-    const Type *a = &in->arg[0], *at = &in->arg[1];
-    Type        t;
-
-    if (!is_numeric(a->dtype) || at->dtype != DT_i32 || !ty_same_shape(a, at))
-        return infer_error(in, "wants numbers and as many i32, got %s by %s", infer_str(in, 0), infer_str(in, 1));
-    t = type_expand(in);
-    if (t.rank < 0)
-        return t;
-    if (!ty_valid(&t) || ty_count(&t) / ty_count(a) > INT32_MAX)
-        return infer_error(in, "wants axes with as many places as an i32 can count");
-    return t;
 }
 
 /* dot */
@@ -448,7 +433,8 @@ static bool attr_counts(AttrKind kind, int n)
     case ATTR_SLICE:
     case ATTR_WINDOW:
     case ATTR_OVERLAP:
-    case ATTR_CONV:    return n >= 0 && n % attr_group(kind) == 0;
+    case ATTR_CONV:
+    case ATTR_PATCH:   return n >= 0 && n % attr_group(kind) == 0;
     case NATTR:        break;
     }
     return false;

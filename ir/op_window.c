@@ -20,6 +20,7 @@ int attr_group(AttrKind kind)
     case ATTR_WINDOW:  return 4;
     case ATTR_OVERLAP:
     case ATTR_CONV:    return 5;
+    case ATTR_PATCH:   return 6;
     default:           return 0;
     }
 }
@@ -32,6 +33,7 @@ bool attr_is_size(AttrKind kind, int n, int i)
     case ATTR_EXPAND:  return i >= n / 2;
     case ATTR_SLICE:   return i % 3 == 2;
     case ATTR_OVERLAP: return i % 5 == 4;
+    case ATTR_PATCH:   return i % 6 == 5;
     case ATTR_ROWS:
     case ATTR_LOOP:    return i == 1;
     default:           return false;

@@ -468,7 +468,7 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     if (innermost)
         innermost->body = body.first;
     lo->k->body = loops ? loops : body.first;
-    lo->k->flops = stmt_flops(lo->k->body);
+    lo->k->flops = lower_is_sparse(nd->op) ? lower_sparse_flops(lo, nd) : stmt_flops(lo->k->body);
     return lo->k;
 }
 

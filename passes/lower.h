@@ -45,6 +45,12 @@ bool  lower_is_rows(Op op);
 Type  lower_rows_domain(const Lower *lo, const Node *nd);
 void  lower_rows(Lower *lo, const Node *nd);
 
+/* Of those, spread and collect (lower_sparse.c).  FLOPs as if every value stood somewhere. */
+bool  lower_is_sparse(Op op);
+Type  lower_sparse_domain(const Lower *lo, const Node *nd);
+void  lower_sparse(Lower *lo, const Node *nd);
+double lower_sparse_flops(const Lower *lo, const Node *nd);
+
 /* The value of node id at the element a where guards hold, `otherwise` elsewhere. */
 int   lower_guarded(Lower *lo, int id, const Access *a, const Guard *guard, int n, double otherwise);
 

@@ -8,13 +8,14 @@
 
 #include "passes/lower.h"
 
-bool lower_is_rows(Op op) { return op == OP_cumsum || op == OP_scatter; }
+bool lower_is_rows(Op op) { return op == OP_cumsum || op == OP_scatter || lower_is_sparse(op); }
 
 Type lower_rows_domain(const Lower *lo, const Node *nd)
 {
     Type t = nd->type;
 
-    (void)lo;
+    if (lower_is_sparse(nd->op))
+        return lower_sparse_domain(lo, nd);
     t.dim[nd->attr.v[0]] = 1;
     return t;
 }
@@ -102,7 +103,9 @@ static void add_rows(Lower *lo, const Node *nd)
 
 void lower_rows(Lower *lo, const Node *nd)
 {
-    if (nd->op == OP_cumsum)
+    if (lower_is_sparse(nd->op))
+        lower_sparse(lo, nd);
+    else if (nd->op == OP_cumsum)
         running_sum(lo, nd);
     else
         add_rows(lo, nd);

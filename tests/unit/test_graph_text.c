@@ -46,7 +46,8 @@ static int add_slots(Module *m, int *slot)
         { "mask", SLOT_state, { DT_bool, 2, { 4, 6 } } },        { "image", SLOT_field, { DT_f32, 2, { 4, 6 } } },
         { "other", SLOT_field, { DT_f32, 2, { 6, 5 } } },        { "lr", SLOT_scalar, { DT_f64, 0, { 0 } } },
         { "planes", SLOT_state, { DT_f32, 4, { 2, 2, 3, 5 } } }, { "taps", SLOT_state, { DT_f32, 4, { 2, 4, 3, 2 } } },
-        { "table", SLOT_state, { DT_f32, 3, { 4, 6, 2 } } },
+        { "table", SLOT_state, { DT_f32, 3, { 4, 6, 2 } } },     { "values", SLOT_state, { DT_f32, 3, { 4, 2, 4 } } },
+        { "places", SLOT_state, { DT_i32, 3, { 4, 2, 4 } } },
     };
     static const char *columns[] = { "petal \"length\"", "width" };
     const int n = (int)(sizeof want / sizeof *want);
@@ -85,7 +86,8 @@ static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
         { ATTR_WINDOW, 0, { 0 } },        { ATTR_WINDOW, 4, { 1, 3, 2, 1 } },  { ATTR_WINDOW, 8, { 0, 2, 1, 2, 1, 2, 1, 1 } },
         { ATTR_OVERLAP, 0, { 0 } },       { ATTR_OVERLAP, 5, { 0, 6, 1, 1, 9 } },
         { ATTR_CONV, 0, { 0 } },          { ATTR_CONV, 5, { 2, 1, -1, 1, 2 } }, { ATTR_CONV, 5, { 1, 1, 1, 1, 1 } },
-        { ATTR_ROWS, 2, { 0, 5 } },       { ATTR_ROWS, 2, { 1, 256 } },
+        { ATTR_ROWS, 2, { 0, 5 } },       { ATTR_ROWS, 2, { 1, 256 } },        { ATTR_PATCH, 6, { 2, 2, 1, 1, 6, 9 } },
+        { ATTR_PATCH, 6, { 2, 2, 1, 1, 3, 6 } },
     };
     if (kind == ATTR_SCORES) {
         out[0] = attr_scores(mem, true, 0.125);

@@ -89,7 +89,7 @@ static double sample(Rng *r, Op op, Dtype d, bool edges)
         return rng_below(r, 2);
     if (op == OP_one_hot)
         return rng_below(r, 4);
-    if (op == OP_put && d == DT_i32)
+    if ((op == OP_put || op_info[op].attr == ATTR_PATCH) && d == DT_i32)
         return rng_below(r, 8) - 1;
     if (edges)
         return arb_special(r, d);
@@ -126,7 +126,7 @@ static Ref make_row(Module *m, Graph *g, Rng *r, Op op, RowCase *c)
     }
     if (op == OP_const)
         return graph_const(g, (Loc){ 0 }, given, sample(r, OP_add, DT_f32, true));
-    Attr attr = op == OP_random ? attr_make(&m->mem, 1, &stream)
+    Attr attr = op == OP_random ? attr_make(&m->mem, 1, &stream) : op_info[op].attr == ATTR_PATCH ? arb_patch(r, &m->mem, &type[0], &type[2])
                                 : arb_attr(r, &m->mem, op_info[op].attr, c->narg ? &type[0] : &given, &type[1]);
 
     return graph_make(g, op, (Loc){ 0 }, c->narg, arg, attr, c->narg ? NULL : &given, &error);

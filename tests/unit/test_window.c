@@ -69,7 +69,10 @@ static bool one_make(One *o, Rng *r, Op op)
         module_add_slot(o->m, arena_printf(&o->m->mem, "a%d", k), SLOT_param, o->type[k], nowhere);
         arg[k] = graph_read(o->g, nowhere, k);
     }
-    y = graph_make(o->g, op, nowhere, narg, arg, arb_attr(r, &o->m->mem, op_info[op].attr, &o->type[0], &o->type[1]), NULL, &error);
+    Attr attr = op_info[op].attr == ATTR_PATCH ? arb_patch(r, &o->m->mem, &o->type[0], &o->type[2])
+                                               : arb_attr(r, &o->m->mem, op_info[op].attr, &o->type[0], &o->type[1]);
+
+    y = graph_make(o->g, op, nowhere, narg, arg, attr, NULL, &error);
     if (!y.id || ty_count(&graph_at(o->g, y)->type) > MOST)
         return false;
     for (int k = 0; k < narg; k++)
@@ -198,6 +201,35 @@ static double by_put(const One *o, const int64_t *y)
     return at(&o->slot[1], x) == (double)place ? at(&o->slot[0], x) : 0;
 }
 
+/* All values of g, each at its place if it has one: what its products add to the element y. */
+static double by_patch(const One *o, const int64_t *y)
+{
+    int    d = o->nd->attr.n / 6;
+    bool   spreads = o->nd->op == OP_spread;
+    double sum = 0;
+
+    for (int64_t i = 0; i < ty_count(&o->type[0]); i++) {
+        int64_t index[MAX_RANK], other[MAX_RANK];
+        double  place = tensor_get(&o->slot[1], i, true);
+        bool    here = place >= 0 && place < (double)patch_places(&o->nd->attr);
+
+        coordinates(&o->type[0], i, index);
+        here = here && y[0] == index[spreads ? 0 : d + 1];
+        other[0] = index[spreads ? d + 1 : 0];
+        other[d + 1] = y[d + 1];
+        for (int k = d - 1, left = (int)place; here && k >= 0; k--) {
+            PatchAxis x = attr_patch(&o->nd->attr, k);
+            int64_t   corner = index[1 + k] * x.step + left % (int)x.window * x.apart, beyond = y[1 + k] - corner;
+
+            other[1 + k] = spreads ? beyond / x.tap : corner + y[1 + k] * x.tap;
+            here = !spreads || (beyond >= 0 && beyond % x.tap == 0 && beyond / x.tap < x.taps);
+            left /= (int)x.window;
+        }
+        sum += here ? tensor_get(&o->slot[0], i, true) * at(&o->slot[2], other) : 0;
+    }
+    return sum;
+}
+
 /* Where x and w meet, o * stride + k * dilate_w - before is a multiple of dilate_x within x. */
 static double by_conv(const One *o, const int64_t *y)
 {
@@ -258,6 +290,8 @@ static double defined(const One *o, const int64_t *y)
     case OP_gather:  return by_gather(o, y);
     case OP_scatter: return by_scatter(o, y);
     case OP_put:     return by_put(o, y);
+    case OP_spread:
+    case OP_collect: return by_patch(o, y);
     case OP_conv:    return by_conv(o, y);
     case OP_attention:     return weighed(o, y, y[o->nd->type.rank - 1]) / weighed(o, y, -1);
     case OP_attention_lse: return log(weighed(o, y, -1));
@@ -289,7 +323,7 @@ static bool check_one(Rng *r, Op op)
 
 static void test_definitions(void **state)
 {
-    static const Op op[] = { OP_slice, OP_pad, OP_window, OP_overlap, OP_cumsum, OP_gather, OP_scatter, OP_put, OP_conv,
+    static const Op op[] = { OP_slice, OP_pad, OP_window, OP_overlap, OP_cumsum, OP_gather, OP_scatter, OP_put, OP_spread, OP_collect, OP_conv,
                              OP_attention, OP_attention_lse };
 
     (void)state;
