@@ -40,6 +40,21 @@ static Affine take(Arena *mem, const Access *a, int *next, int64_t size)
     return at;
 }
 
+bool access_fits(const Access *a, const Type *t)
+{
+    int next = 0;
+
+    for (int i = 0; i < t->rank; i++) {
+        int64_t n = 1;
+
+        while (n < t->dim[i] && next < a->n)
+            n *= a->digit[next++].size;
+        if (n != t->dim[i])
+            return false;
+    }
+    return true;
+}
+
 void access_axes(Arena *mem, const Access *a, const Type *t, Affine *index)
 {
     int next = 0;

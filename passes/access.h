@@ -18,6 +18,8 @@ Access access_make(const Type *t, const Affine *index);
 Affine access_offset(Arena *mem, const Access *a);
 /* Each axis' own index; asserts that no digit joins axes of t (fuse stores such a value first). */
 void   access_axes(Arena *mem, const Access *a, const Type *t, Affine *index);
+/* No digit joins axes of t. */
+bool   access_fits(const Access *a, const Type *t);
 /* Splits off the first axis: its index, and the offset within a row.  A field's rows are picked by number. */
 void   access_row(Arena *mem, const Access *a, const Type *t, Affine *row, Affine *offset);
 /* Where this step's part is among all steps, for an element or a stack. */
