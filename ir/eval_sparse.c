@@ -32,37 +32,52 @@ void eval_put(Eval *e, const Node *nd, Tensor *out)
     } while (next_index(nd->type.rank, nd->type.dim, index));
 }
 
-/* Of one value: its sample, its channel, and where its patch begins, an index along each axis.  False: it stands nowhere. */
-typedef struct Value { int64_t n, channel, corner[MAX_RANK]; double g; } Value;
+/* Of one value: its sample, its channel, and the row of x, all samples counted, where its first tap falls. */
+typedef struct Value { int64_t n, channel, row; double g; } Value;
+
+/* Is the row where a value of a spread with this index may stand? */
+static bool stands(const Node *nd, const int64_t *index, int64_t row)
+{
+    for (int i = patch_axes(nd->op, &nd->attr) - 1; i >= 0; i--) {
+        PatchAxis x = attr_patch(nd->op, &nd->attr, i);
+        int64_t   beyond = row % x.size - index[1 + i] * x.step;
+
+        if (beyond < 0 || beyond % x.apart || beyond / x.apart >= x.window)
+            return false;
+        row /= x.size;
+    }
+    return row == 0;
+}
 
 static bool value_at(const Eval *e, const Node *nd, int64_t i, const int64_t *index, Value *v)
 {
-    int    d = nd->attr.n / attr_group(ATTR_PATCH);
-    double at = tensor_get(arg(e, nd, 1), i, e->env->wide);
+    int     d = patch_axes(nd->op, &nd->attr);
+    double  at = tensor_get(arg(e, nd, 1), i, e->env->wide);
+    int64_t rows = 1, last = 0;
 
-    if (!(at >= 0) || at >= (double)patch_places(&nd->attr))
-        return false;
-    int64_t place = (int64_t)at;
-
-    *v = (Value){ .n = index[0], .channel = index[d + 1], .g = tensor_get(arg(e, nd, 0), i, e->env->wide) };
     for (int k = d - 1; k >= 0; k--) {
-        PatchAxis x = attr_patch(&nd->attr, k);
+        PatchAxis x = attr_patch(nd->op, &nd->attr, k);
 
-        v->corner[k] = index[1 + k] * x.step + place % x.window * x.apart;
-        place /= x.window;
+        last += rows * (x.size - 1 - (x.taps - 1) * x.tap);
+        rows *= x.size;
     }
+    if (!(at >= 0) || (nd->op == OP_spread && !stands(nd, index, (int64_t)at)))
+        return false;
+    *v = (Value){ .n = index[0], .channel = index[nd->op == OP_spread ? d + 1 : 1], .g = tensor_get(arg(e, nd, 0), i, e->env->wide) };
+    v->row = v->n * rows + (at > (double)last ? last : (int64_t)at);
     return true;
 }
 
-/* The row of [N, X...] that tap k of the value meets. */
+/* The row that tap k of the value meets. */
 static int64_t row_of(const Node *nd, const Value *v, const int64_t *k)
 {
-    int64_t row = v->n;
+    int64_t row = v->row, rows = 1;
 
-    for (int i = 0; i < nd->attr.n / attr_group(ATTR_PATCH); i++) {
-        PatchAxis x = attr_patch(&nd->attr, i);
+    for (int i = patch_axes(nd->op, &nd->attr) - 1; i >= 0; i--) {
+        PatchAxis x = attr_patch(nd->op, &nd->attr, i);
 
-        row = row * x.size + v->corner[i] + k[i] * x.tap;
+        row += k[i] * x.tap * rows;
+        rows *= x.size;
     }
     return row;
 }
@@ -71,11 +86,11 @@ static int64_t row_of(const Node *nd, const Value *v, const int64_t *k)
 static void add_patch(Eval *e, const Node *nd, const Value *v, double *sum)
 {
     const Tensor *b = arg(e, nd, 2);
-    int           d = nd->attr.n / attr_group(ATTR_PATCH);
+    int           d = patch_axes(nd->op, &nd->attr);
     int64_t       k[MAX_RANK] = { 0 }, taps[MAX_RANK], each = 1, row = 0, length = nd->type.dim[d + 1];
 
     for (int i = 0; i < d; i++)
-        each *= taps[i] = attr_patch(&nd->attr, i).taps;
+        each *= taps[i] = attr_patch(nd->op, &nd->attr, i).taps;
     do {
         int64_t in_patch = row_of(nd, v, k) * length, in_taps = (v->channel * each + row++) * length;
         int64_t to = nd->op == OP_spread ? in_patch : in_taps, from = nd->op == OP_spread ? in_taps : in_patch;

@@ -10,8 +10,8 @@ static int64_t patch_taps(const Node *nd)
 {
     int64_t n = nd->type.dim[nd->type.rank - 1];
 
-    for (int i = 0; i < nd->attr.n / attr_group(ATTR_PATCH); i++)
-        n *= attr_patch(&nd->attr, i).taps;
+    for (int i = 0; i < patch_axes(nd->op, &nd->attr); i++)
+        n *= attr_patch(nd->op, &nd->attr, i).taps;
     return n;
 }
 

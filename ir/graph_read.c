@@ -196,6 +196,7 @@ static bool read_attr(TextReader *r, NodeText *t)
     case ATTR_WINDOW:
     case ATTR_OVERLAP:
     case ATTR_PATCH:
+    case ATTR_TAPS:
     case ATTR_CONV:   return read_groups(r, t, attr_group(op_info[t->op].attr));
     case ATTR_PAD:    return read_pad(r, t);
     case ATTR_SCORES: return read_scores(r, t);

@@ -124,6 +124,7 @@ static void print_attr(FILE *f, const Module *m, AttrKind kind, const Attr *a)
     case ATTR_WINDOW:
     case ATTR_OVERLAP:
     case ATTR_PATCH:
+    case ATTR_TAPS:
     case ATTR_CONV:   print_groups(f, a->n, a->v, attr_group(kind)); return;
     case ATTR_PAD:
         print_groups(f, a->n - 1, a->v, attr_group(kind));

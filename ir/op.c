@@ -434,6 +434,7 @@ static bool attr_counts(AttrKind kind, int n)
     case ATTR_WINDOW:
     case ATTR_OVERLAP:
     case ATTR_CONV:
+    case ATTR_TAPS:
     case ATTR_PATCH:   return n >= 0 && n % attr_group(kind) == 0;
     case NATTR:        break;
     }

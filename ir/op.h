@@ -41,6 +41,7 @@ typedef enum AttrKind {
     ATTR_ROWS,     /* axes in front that go along, the number of rows   scatter %1, %2 {0, 256}              */
     ATTR_SCORES,   /* causal (0 or 1), the bits of a double    attention %1, %2, %3 {causal} 0.125, or {all} */
     ATTR_PATCH,    /* each axis: step, window, apart, tap, taps, size (ir/op_sparse.c)   spread %1, %2, %3 {2 2 1 1 3 30} */
+    ATTR_TAPS,     /* each axis: tap, taps, size                     collect %1, %2, %3 {1 3 30, 1 3 30} */
     ATTR_LOOP,     /* the scan's number, its steps, an axis or a carry's number, 1: steps run backwards   element %1 {0, 28, 1, 0} */
     NATTR
 } AttrKind;
@@ -106,10 +107,10 @@ Attr    attr_dot_make(Arena *mem, int nb, const int64_t *ab, const int64_t *bb, 
 /* What a conv does along one spatial axis, and sizes that follow from it. */
 typedef struct ConvAxis { int64_t stride, before, behind, dilate_x, dilate_w; } ConvAxis;
 ConvAxis attr_conv(const Attr *a, int axis);
-/* What a spread or collect does along one axis: ir/op_sparse.c; places: among which `at` says one. */
+/* What a spread or collect does along one axis: ir/op_sparse.c; of a collect, only tap, taps and size. */
 typedef struct PatchAxis { int64_t step, window, apart, tap, taps, size; } PatchAxis;
-PatchAxis attr_patch(const Attr *a, int axis);
-int64_t patch_places(const Attr *a);
+int     patch_axes(Op op, const Attr *a);
+PatchAxis attr_patch(Op op, const Attr *a, int axis);
 /* Elements between the first and the last of n that stand so far apart, both counted. */
 int64_t span(int64_t n, int64_t apart);
 

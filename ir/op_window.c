@@ -21,6 +21,7 @@ int attr_group(AttrKind kind)
     case ATTR_OVERLAP:
     case ATTR_CONV:    return 5;
     case ATTR_PATCH:   return 6;
+    case ATTR_TAPS:    return 3;
     default:           return 0;
     }
 }
@@ -34,6 +35,7 @@ bool attr_is_size(AttrKind kind, int n, int i)
     case ATTR_SLICE:   return i % 3 == 2;
     case ATTR_OVERLAP: return i % 5 == 4;
     case ATTR_PATCH:   return i % 6 == 5;
+    case ATTR_TAPS:    return i % 3 == 2;
     case ATTR_ROWS:
     case ATTR_LOOP:    return i == 1;
     default:           return false;

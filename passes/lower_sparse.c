@@ -5,7 +5,7 @@
  *
  *   spread    for each place of a window the channels whose values stand there are summed up in registers, and the patch is
  *             added to the result once
- *   collect   for each channel its values along the last axis; the patch stays in registers along such a row
+ *   collect   for each channel its values, one behind the other; the patch stays in registers along a row of them
  *
  * Elements of the result are sums in the order of samples, places and channels, whatever runs in parallel.  Both store as
  * they go (lower_rows.c), and a result that is 0 first never becomes -0, so that leaving out what stands nowhere is exact.
@@ -15,7 +15,7 @@
 #include "passes/lower.h"
 
 /* Accumulators of a patch; more taps than these hold run one group after the other. */
-enum { MOST_VECTORS = 20, MOST_TOGETHER = 64, MOST_CHANNELS = 16 };
+enum { MOST_VECTORS = 20, MOST_TOGETHER = 64, MOST_CHANNELS = 16, NEAR_BYTES = 16384 };
 
 typedef struct Sparse {
     Lower      *lo;
@@ -37,12 +37,12 @@ bool lower_is_sparse(Op op) { return op == OP_spread || op == OP_collect; }
 static Sparse sparse_of(Lower *lo, const Node *nd)
 {
     const Type *x = nd->op == OP_spread ? &nd->type : &lo->g->node[nd->arg[2].id].type;
-    Sparse      s = { .lo = lo, .nd = nd, .mem = lo->mem, .d = nd->attr.n / attr_group(ATTR_PATCH), .rows = 1, .taps = 1 };
+    Sparse      s = { .lo = lo, .nd = nd, .mem = lo->mem, .d = patch_axes(nd->op, &nd->attr), .rows = 1, .taps = 1 };
 
     s.channels = s.run = x->dim[s.d + 1];
     s.outer = s.d;
     for (int i = s.d - 1; i >= 0; i--) {
-        s.axis[i] = attr_patch(&nd->attr, i);
+        s.axis[i] = attr_patch(nd->op, &nd->attr, i);
         s.row[i] = s.rows;
         s.rows *= s.axis[i].size;
     }
@@ -198,8 +198,6 @@ static int declare(Sparse *s, int64_t count)
     return m->id = s->lo->k->nlocal++;
 }
 
-static int number(Sparse *s, int64_t x) { return low_const(s->lo, s->nd->loc, DT_i32, (double)x); }
-
 static int let(Sparse *s, Op op, Dtype to, Dtype from, int n, const int *arg) { return low_let(s->lo, s->nd->loc, op, to, from, n, arg); }
 
 static void clear(Sparse *s, Affine from, int64_t n)
@@ -246,8 +244,8 @@ static void accumulate(Sparse *s, int local, Affine at, int g, int b)
 
 /* ---- spread ---- */
 
-/* What stands at place `place` of the window, over all channels: g times `count` elements of w from w_at on, added to y_at. */
-static void spread_patch(Sparse *s, int64_t place, Affine w_at, Affine y_at, int64_t count)
+/* What stands at a row, over all channels: g times `count` elements of w from w_at on, added to y_at. */
+static void spread_patch(Sparse *s, Affine row, Affine w_at, Affine y_at, int64_t count)
 {
     int  channel = s->d + 1, acc = declare(s, count), arg[2];
     Open o[3];
@@ -255,7 +253,7 @@ static void spread_patch(Sparse *s, int64_t place, Affine w_at, Affine y_at, int
 
     open_sieve(s, &o[0], values_type(s)->dim[channel], &s->index[channel]);
     arg[0] = value_here(s, 1);
-    arg[1] = number(s, place);
+    arg[1] = low_index(s->lo, s->nd->loc, row);
     open_if(s, &o[1], let(s, OP_eq, DT_bool, DT_i32, 2, arg));
     int g = value_here(s, 0);
 
@@ -269,12 +267,14 @@ static void spread_patch(Sparse *s, int64_t place, Affine w_at, Affine y_at, int
     close_all(s, o, 1);
 }
 
-/* Each place of a window, written out, since it is compared with a number. */
+/* Each place of a window, written out. */
 static void spread_places(Sparse *s, Affine tap, Affine tap_row, int64_t from, int64_t count)
 {
-    Affine w_at = plus(s, aff_const(from), tap, s->run), rows = aff_add(s->mem, s->corner, tap_row);
-    int64_t n = patch_places(&s->nd->attr);
+    Affine w_at = plus(s, aff_const(from), tap, s->run);
+    int64_t n = 1;
 
+    for (int i = 0; i < s->d; i++)
+        n *= s->axis[i].window;
     for (int64_t place = 0; place < n; place++) {
         int64_t row = 0, left = place;
 
@@ -284,8 +284,10 @@ static void spread_places(Sparse *s, Affine tap, Affine tap_row, int64_t from, i
         }
         Affine y = plus(s, s->index[0], s->index[0], s->rows - 1);       /* rows of the samples before */
 
-        y = aff_add(s->mem, aff_add(s->mem, y, rows), aff_const(row));
-        spread_patch(s, place, w_at, plus(s, aff_const(from), y, s->channels), count);
+        Affine first = aff_add(s->mem, s->corner, aff_const(row));
+
+        y = aff_add(s->mem, aff_add(s->mem, y, first), tap_row);
+        spread_patch(s, first, w_at, plus(s, aff_const(from), y, s->channels), count);
     }
 }
 
@@ -333,38 +335,18 @@ static void spread(Sparse *s)
 
 /* ---- collect ---- */
 
-/* The rows from a window's corner to its place: a staircase over places, of numbers that are known. */
-static int place_row(Sparse *s, int place, int64_t *most)
+/* The value at `at`, an offset in g, with the rows it falls on, into `taps` accumulators of `count` lanes; x_row: rows to the first tap. */
+static void collect_value(Sparse *s, int acc, Affine at, Affine x_row, int64_t from, int64_t taps, int64_t count)
 {
-    int64_t n = patch_places(&s->nd->attr), before = 0;
-    int     row = number(s, 0);
+    int64_t last = 0, padded = (count + NND_LANES - 1) / NND_LANES * NND_LANES;
+    int     g = element(s, 0, at);
 
-    for (int64_t p = 1; p < n; p++) {
-        int64_t to = 0, left = p;
+    for (int i = 0; i < s->d; i++)
+        last += s->row[i] * (s->axis[i].size - 1 - (s->axis[i].taps - 1) * s->axis[i].tap);
+    Affine row = aff_var(s->mem, low_pick(s->lo, s->nd->loc, element(s, 1, at), last + 1), 1), l;
+    Open   o;
 
-        for (int i = s->d - 1; i >= 0; i--) {
-            to += left % s->axis[i].window * s->axis[i].apart * s->row[i];
-            left /= s->axis[i].window;
-        }
-        int reached = let(s, OP_le, DT_bool, DT_i32, 2, (int[]){ number(s, p), place });
-        int step = let(s, OP_select, DT_i32, DT_i32, 3, (int[]){ reached, number(s, to - before), number(s, 0) });
-
-        row = let(s, OP_add, DT_i32, DT_i32, 2, (int[]){ row, step });
-        before = to;
-    }
-    *most = before + 1;
-    return row;
-}
-
-/* The value at s->index with the elements it falls on, taps from x_row on, into `taps` accumulators of `count` lanes. */
-static void collect_value(Sparse *s, int acc, Affine x_row, int64_t from, int64_t taps, int64_t count)
-{
-    int64_t most, padded = (count + NND_LANES - 1) / NND_LANES * NND_LANES;
-    int     g = value_here(s, 0), row = place_row(s, value_here(s, 1), &most);
-    Affine  at = aff_var(s->mem, low_pick(s->lo, s->nd->loc, row, most), 1), l;
-    Open    o;
-
-    at = plus(s, aff_add(s->mem, at, x_row), s->index[0], s->rows);
+    row = plus(s, aff_add(s->mem, row, x_row), s->index[0], s->rows);
     for (int64_t k = 0; k < taps; k++) {
         int64_t beyond = 0, left = k;
 
@@ -373,7 +355,7 @@ static void collect_value(Sparse *s, int acc, Affine x_row, int64_t from, int64_
             left /= s->axis[i].taps;
         }
         open_lanes(s, &o, count, &l);
-        Affine x = plus(s, aff_const(from), aff_add(s->mem, at, aff_const(beyond)), s->channels);
+        Affine x = plus(s, aff_const(from), aff_add(s->mem, row, aff_const(beyond)), s->channels);
 
         accumulate(s, acc, aff_add(s->mem, l, aff_const(k * padded)), g, element(s, 2, aff_add(s->mem, x, l)));
         low_close(s->lo, &o);
@@ -400,52 +382,71 @@ static void move_patch(Sparse *s, int acc, Affine y_at, int64_t taps, int64_t co
     }
 }
 
-/* One channel, and the values of a row along the last axis. */
-static void collect_row(Sparse *s, Affine y_at, Affine tap_row, int64_t from, int64_t taps, int64_t count)
+/* One channel, and `n` values that lie one behind the other from g_at on. */
+static void collect_row(Sparse *s, Affine g_at, int64_t n, Affine y_at, Affine x_row, int64_t from, int64_t taps, int64_t count)
 {
-    int    last = s->d, acc = declare(s, taps * ((count + NND_LANES - 1) / NND_LANES * NND_LANES)), arg[2];
+    int    acc = declare(s, taps * ((count + NND_LANES - 1) / NND_LANES * NND_LANES)), arg[2];
     Open   o[2];
-    Affine corner = s->corner;
+    Affine q;
 
     move_patch(s, acc, y_at, taps, count, false);
-    open_sieve(s, &o[0], values_type(s)->dim[last], &s->index[last]);
-    arg[0] = number(s, 0);
-    arg[1] = value_here(s, 1);
-    int stands = let(s, OP_le, DT_bool, DT_i32, 2, arg);
-
-    arg[0] = arg[1];
-    arg[1] = number(s, patch_places(&s->nd->attr));
-    arg[0] = let(s, OP_lt, DT_bool, DT_i32, 2, arg);
-    arg[1] = stands;
-    open_if(s, &o[1], let(s, OP_and, DT_bool, DT_bool, 2, arg));
-    corner = plus(s, corner, s->index[last], s->axis[last - 1].step * s->row[last - 1]);
-    collect_value(s, acc, aff_add(s->mem, corner, tap_row), from, taps, count);
+    open_sieve(s, &o[0], n, &q);
+    arg[0] = low_const(s->lo, s->nd->loc, DT_i32, 0);
+    arg[1] = element(s, 1, aff_add(s->mem, g_at, q));
+    open_if(s, &o[1], let(s, OP_le, DT_bool, DT_i32, 2, arg));
+    collect_value(s, acc, aff_add(s->mem, g_at, q), x_row, from, taps, count);
     close_all(s, o, 2);
     move_patch(s, acc, y_at, taps, count, true);
 }
 
+/* Axes of values that are walked around the channels, so that what their rows fall on stays in the first cache; each: values of the others. */
+static int axes_around(const Sparse *s, int64_t *each)
+{
+    const Type *t = values_type(s);
+    int64_t     bytes = s->rows * s->channels * dt_bytes(t->dtype);
+    int         n = 0;
+
+    *each = 1;
+    for (int i = 2; i < t->rank; i++)
+        *each *= t->dim[i];
+    while (2 + n < t->rank - 1 && bytes > NEAR_BYTES) {
+        bytes /= t->dim[2 + n];
+        *each /= t->dim[2 + n++];
+    }
+    return n;
+}
+
 static void collect(Sparse *s)
 {
-    int64_t channels = values_type(s)->dim[s->d + 1], group = group_of(channels), vectors = (s->run + NND_LANES - 1) / NND_LANES;
-    int64_t most = MOST_VECTORS * NND_LANES;
-    bool    together = s->taps * vectors <= MOST_VECTORS;      /* all taps have accumulators */
-    Affine  first = aff_scale(s->mem, s->lo->index[0], group), tap = aff_const(0), row = aff_const(0), channel;
-    Open    o[3 * MAX_RANK];
+    const Type *t = values_type(s);
+    int64_t     group = group_of(t->dim[1]), vectors = (s->run + NND_LANES - 1) / NND_LANES, most = MOST_VECTORS * NND_LANES, each;
+    bool        together = s->taps * vectors <= MOST_VECTORS;      /* all taps have accumulators */
+    int         around = axes_around(s, &each);
+    Affine      first = aff_scale(s->mem, s->lo->index[0], group), tap = aff_const(0), row = aff_const(0), channel, p;
+    Open        o[3 * MAX_RANK];
 
     clear(s, aff_scale(s->mem, first, s->patch), group * s->patch);
     for (int64_t from = 0; from < s->run; from += most) {
         int64_t count = s->run - from < most ? s->run - from : most;
+        Affine  place = aff_const(0);
         int     n = 0;
 
-        open(s, &o[n++], values_type(s)->dim[0], &s->index[0]);
-        n += open_places(s, o + n, s->d - 1);
+        open(s, &o[n++], t->dim[0], &s->index[0]);
+        for (int i = 0; i < around; i++) {
+            open(s, &o[n++], t->dim[2 + i], &p);
+            place = plus(s, p, place, t->dim[2 + i]);
+        }
         if (!together)
             n += open_taps(s, o + n, &tap, &row);
         open(s, &o[n++], group, &channel);
-        s->index[s->d + 1] = aff_add(s->mem, first, channel);
-        Affine y = plus(s, plus(s, aff_const(from), tap, s->run), s->index[s->d + 1], s->patch);
+        channel = aff_add(s->mem, first, channel);
+        /* ((sample * channels + channel) * places around + place) * values of a row */
+        Affine g = plus(s, channel, s->index[0], t->dim[1]);
 
-        collect_row(s, y, row, from, together ? s->taps : 1, count);
+        for (int i = 0; i < around; i++)
+            g = aff_scale(s->mem, g, t->dim[2 + i]);
+        g = aff_scale(s->mem, aff_add(s->mem, g, place), each);
+        collect_row(s, g, each, plus(s, plus(s, aff_const(from), tap, s->run), channel, s->patch), row, from, together ? s->taps : 1, count);
         close_all(s, o, n);
     }
 }

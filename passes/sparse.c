@@ -178,7 +178,7 @@ static Ref own_place(Graph *g, Loc loc, Ref a)
     return graph_make(g, OP_cast, loc, 1, &a, (Attr){ 1, &dtype }, NULL, NULL);
 }
 
-/* The values, or their places, as [N, P..., O]. */
+/* The values, or the rows where they stand, as [N, P..., O] or [N, O, P...]. */
 static Ref in_samples(Sparse *s, Ref a)
 {
     Type    t = graph_at(s->g, a)->type;
@@ -187,21 +187,23 @@ static Ref in_samples(Sparse *s, Ref a)
 
     for (int i = 0; i < s->nbatch; i++)
         order[m++] = s->batch[i], dim[0] *= places_along(s, s->batch[i]);
-    for (int i = 0; i < s->d; i++)
-        order[m++] = s->place[i], dim[1 + i] = places_along(s, s->place[i]);
-    order[m++] = s->channel;
-    dim[s->d + 1] = places_along(s, s->channel);
+    for (int i = 0, k = 1; i < s->d + 1; i++) {
+        int axis = i == (s->which == 0 ? s->d : 0) ? s->channel : s->place[i - s->which];
+
+        order[m++] = axis;
+        dim[k++] = places_along(s, axis);
+    }
     for (int i = 0; i < t.rank; i++)
         if (s->v.along[i] < 0)
             perm[n++] = i;
     for (int i = 0; i < m; i++)
         if (axis_along(&s->v, order[i]) >= 0)
             perm[n++] = axis_along(&s->v, order[i]);
-    a = graph_transpose(s->g, s->conv->loc, a, perm);
-    return own_place(s->g, s->conv->loc, graph_reshape(s->g, s->conv->loc, a, s->d + 2, dim));
+    a = own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
+    return graph_reshape(s->g, s->conv->loc, a, s->d + 2, dim);
 }
 
-/* Axes as listed, then all that are left, which have one element; as [N, .., last] with the first n joined. */
+/* A copy with axes as listed, then all that are left, which have one element; as [N, .., last] with the first n joined. */
 static Ref in_order(Sparse *s, Ref a, int nbatch, const int *batch, int n, const int *then, int last)
 {
     Type    t = graph_at(s->g, a)->type;
@@ -216,7 +218,8 @@ static Ref in_order(Sparse *s, Ref a, int nbatch, const int *batch, int n, const
     for (int i = 0; i < t.rank; i++)
         if (!attr_has(perm, m, i))
             perm[m++] = i;
-    return graph_reshape(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm), n + 2, dim);
+    a = own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
+    return graph_reshape(s->g, s->conv->loc, a, n + 2, dim);
 }
 
 /* w turned around as [O, K..., C], or x as [N, X..., C], with zeros where patches reach beyond it. */
@@ -225,15 +228,18 @@ static Ref other_operand(Sparse *s)
     const int out = 2;
     Ref       a = s->arg[!s->which];
 
-    for (int i = 0; i < s->d && s->which == 0; i++)
-        a = move_reverse(s->g, s->conv->loc, a, s->place[i]);
+    for (int i = 0; i < s->d; i++) {
+        int axis = s->place[i];
+
+        if (s->which == 0)
+            a = move_reverse(s->g, s->conv->loc, a, axis);
+        else
+            a = move_pad(s->g, s->conv->loc, a, axis, -s->shift[i],
+                         s->axis[i].size + s->shift[i] - graph_at(s->g, a)->type.dim[axis]);
+    }
     if (s->which == 0)
-        return own_place(s->g, s->conv->loc, in_order(s, a, 1, &out, s->d, s->place, 1));
-    a = in_order(s, a, s->nbatch, s->batch, s->d, s->place, 0);
-    for (int i = 0; i < s->d; i++)
-        a = move_pad(s->g, s->conv->loc, a, 1 + i, -s->shift[i],
-                     s->axis[i].size + s->shift[i] - graph_at(s->g, a)->type.dim[1 + i]);
-    return own_place(s->g, s->conv->loc, a);
+        return in_order(s, a, 1, &out, s->d, s->place, 1);
+    return in_order(s, a, s->nbatch, s->batch, s->d, s->place, 0);
 }
 
 /* [N, X..., C], or [O, K..., C], as the convolution's result. */
@@ -262,11 +268,75 @@ static Ref as_result(Sparse *s, Ref a)
     return graph_transpose(s->g, s->conv->loc, graph_reshape(s->g, s->conv->loc, a, n, dim), perm);
 }
 
+/* ---- where values stand ---- */
+
+static Ref times(Graph *g, Loc loc, Ref a, int64_t by)
+{
+    return graph_op2(g, OP_mul, loc, a, graph_const(g, loc, graph_at(g, a)->type, (double)by));
+}
+
+/* The row of a place of the window, relative to its corner: a staircase over places. */
+static Ref row_of_place(Sparse *s, Ref at, const int64_t *row)
+{
+    Graph  *g = s->g;
+    Loc     loc = s->conv->loc;
+    Type    t = graph_at(g, at)->type;
+    Ref     sum = times(g, loc, at, s->axis[s->d - 1].apart);
+    int64_t places = 1, before = 0;
+
+    for (int i = 0; i < s->d; i++)
+        places *= s->axis[i].window;
+    for (int64_t p = 1; p < places; p++) {
+        int64_t to = 0, left = p;
+
+        for (int i = s->d - 1; i >= 0; i--) {
+            to += left % s->axis[i].window * s->axis[i].apart * row[i];
+            left /= s->axis[i].window;
+        }
+        to -= p * s->axis[s->d - 1].apart;
+        if (to == before)
+            continue;
+        Ref reached = graph_op2(g, OP_le, loc, graph_const(g, loc, t, (double)p), at);
+
+        sum = graph_op2(g, OP_add, loc, sum, graph_op3(g, OP_select, loc, reached, graph_const(g, loc, t, (double)(to - before)),
+                                                       graph_const(g, loc, t, 0)));
+        before = to;
+    }
+    return sum;
+}
+
+/* For each value the row of [X...] where its patch begins, -1 if it is 0. */
+static Ref rows_of_values(Sparse *s)
+{
+    Graph  *g = s->g;
+    Loc     loc = s->conv->loc;
+    Ref     value = s->v.put->arg[0], at = s->v.put->arg[1], sum;
+    Type    t = graph_at(g, at)->type;
+    int64_t row[MAX_RANK], rows = 1;
+
+    for (int i = s->d - 1; i >= 0; i--) {
+        row[i] = rows;
+        rows *= s->axis[i].size;
+    }
+    sum = row_of_place(s, at, row);
+    for (int i = 0; i < s->d; i++) {
+        int64_t axis = axis_along(&s->v, s->place[i]);
+
+        if (axis >= 0)
+            sum = graph_op2(g, OP_add, loc, sum, times(g, loc, graph_make(g, OP_iota, loc, 0, NULL, (Attr){ 1, &axis }, &t, NULL),
+                                                       s->axis[i].step * row[i]));
+    }
+    Ref stands = graph_op2(g, OP_ne, loc, value, graph_const(g, loc, graph_at(g, value)->type, 0));
+
+    return graph_op3(g, OP_select, loc, stands, sum, graph_const(g, loc, t, -1));
+}
+
 /* conv, whose operand `which` has values that stand in windows; its id is 0 if it is no case for us. */
 static Ref sparse_conv(Graph *g, const Node *nd, const Ref *arg, int which)
 {
     Sparse      s = { .g = g, .conv = nd, .arg = { arg[0], arg[1] }, .which = which };
-    int64_t     v[6 * MAX_RANK];
+    int64_t     v[6 * MAX_RANK], rows = 1;
+    int         group = attr_group(which == 0 ? ATTR_PATCH : ATTR_TAPS);
     const char *error;
     Ref         in[3], r;
 
@@ -276,16 +346,16 @@ static Ref sparse_conv(Graph *g, const Node *nd, const Ref *arg, int which)
         const PatchAxis *p = &s.axis[i];
         const int64_t    axis[6] = { p->step, p->window, p->apart, p->tap, p->taps, p->size };
 
-        for (int j = 0; j < 6; j++)
-            v[6 * i + j] = axis[j];
+        for (int j = 0; j < group; j++)
+            v[group * i + j] = axis[6 - group + j];
+        rows *= p->size;
     }
-    Ref value = s.v.put->arg[0], at = s.v.put->arg[1];
-    Ref is_one = graph_op2(g, OP_ne, nd->loc, value, graph_const(g, nd->loc, graph_at(g, value)->type, 0));
-
-    in[0] = in_samples(&s, value);
-    in[1] = in_samples(&s, graph_op3(g, OP_select, nd->loc, is_one, at, graph_const(g, nd->loc, graph_at(g, at)->type, -1)));
+    if (rows > 1 << 24)
+        return (Ref){ 0 };
+    in[0] = in_samples(&s, s.v.put->arg[0]);
+    in[1] = in_samples(&s, rows_of_values(&s));
     in[2] = other_operand(&s);
-    r = graph_make(g, which == 0 ? OP_spread : OP_collect, nd->loc, 3, in, (Attr){ 6 * s.d, v }, NULL, &error);
+    r = graph_make(g, which == 0 ? OP_spread : OP_collect, nd->loc, 3, in, (Attr){ group * s.d, v }, NULL, &error);
     return r.id ? as_result(&s, r) : r;
 }
 

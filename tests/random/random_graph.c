@@ -287,7 +287,7 @@ static void gen_node(Gen *gen)
 
     if (op == OP_grad || op == OP_variable)      /* of the one a few stand at the end; update ends the other */
         return;
-    if (op_info[op].attr == ATTR_LOOP || op_info[op].attr == ATTR_PATCH)     /* they fit only together; made behind autodiff */
+    if (op_info[op].attr == ATTR_LOOP || op == OP_spread || op == OP_collect)     /* they fit only together; made behind autodiff */
         return;
     if (op_info[op].narg == 0) {
         int mask = op == OP_iota ? 1 << DT_i32 : op == OP_training ? 1 << DT_bool : op == OP_random ? FLOATS : ANY;

@@ -214,23 +214,29 @@ static inline Attr arb_conv(Rng *r, Arena *mem, const Type *x)
     return attr_make(mem, 5 * n, v);
 }
 
-/* Of a spread or collect, by its third argument w or x: taps are up to 3 there, sizes 9 and more, so that all fit. */
-static inline Attr arb_patch(Rng *r, Arena *mem, const Type *g, const Type *third)
+/* Of a spread or collect, by its third argument: w's taps or x's sizes. */
+static inline Attr arb_patch(Rng *r, Arena *mem, Op op, const Type *g, const Type *third)
 {
     int64_t v[6 * MAX_RANK];
-    int     d = g->rank - 2;
+    int     d = third->rank - 2;
 
     for (int i = 0; i < d; i++) {
         int64_t dim = third->dim[1 + i], *x = v + 6 * i;
 
+        if (op == OP_collect) {
+            v[3 * i] = 1 + rng_below(r, 2);
+            v[3 * i + 1] = 1 + rng_below(r, (int)((dim - 1) / v[3 * i] + 1));
+            v[3 * i + 2] = dim;
+            continue;
+        }
         x[0] = 1 + rng_below(r, 3);
         x[1] = 1 + rng_below(r, 3);
         x[2] = 1 + rng_below(r, 2);
         x[3] = 1 + rng_below(r, 2);
-        x[4] = dim <= 3 ? dim : 1 + rng_below(r, 3);
-        x[5] = dim > 3 ? dim : (g->dim[1 + i] - 1) * x[0] + (x[1] - 1) * x[2] + (x[4] - 1) * x[3] + 1 + rng_below(r, 2);
+        x[4] = dim;
+        x[5] = (g->dim[1 + i] - 1) * x[0] + (x[1] - 1) * x[2] + (dim - 1) * x[3] + 1 + rng_below(r, 2);
     }
-    return attr_make(mem, 6 * d, v);
+    return attr_make(mem, (op == OP_collect ? 3 : 6) * d, v);
 }
 
 /* Makes arbitrary types into arguments that go together, for operations that ask for more than equal axes. */
@@ -267,8 +273,8 @@ static inline void arb_fit(Rng *r, Op op, Type *arg)
         arg[0].dtype = arg[0].dtype == DT_bool ? DT_f32 : arg[0].dtype;
         arg[1] = ty_with(arg[0], DT_i32);
         break;
-    case OP_spread:                                  /* [N, P..., O] twice and [O, K..., C] or [N, X..., C] */
-    case OP_collect:
+    case OP_spread:                                  /* [N, P..., O] twice and [O, K..., C] */
+    case OP_collect:                                 /* [N, O, P...] twice and [N, X..., C] */
         arg[0].dtype = dt_is_float(arg[0].dtype) ? arg[0].dtype : DT_f32;
         arg[0].rank = 3 + rng_below(r, 2);
         for (int i = 0; i < arg[0].rank; i++)
@@ -276,7 +282,7 @@ static inline void arb_fit(Rng *r, Op op, Type *arg)
         arg[1] = ty_with(arg[0], DT_i32);
         arg[2] = arg[0];
         for (int i = 1; i < arg[0].rank - 1; i++)
-            arg[2].dim[i] = op == OP_spread ? 1 + rng_below(r, 3) : 3 * arg[0].dim[i] + 6 + rng_below(r, 2);
+            arg[2].dim[i] = 1 + rng_below(r, op == OP_spread ? 3 : 6);
         arg[2].dim[0] = arg[0].dim[op == OP_spread ? arg[0].rank - 1 : 0];
         arg[2].dim[arg[0].rank - 1] = 1 + rng_below(r, 20);
         break;
@@ -322,7 +328,7 @@ static inline Attr arb_attr(Rng *r, Arena *mem, AttrKind kind, const Type *a, co
     case ATTR_ROWS:    v[0] = rng_below(r, a->rank + 1), v[1] = 4; return attr_make(mem, 2, v);
     case ATTR_LOOP:    return attr_make(mem, 4, (int64_t[]){ 0, 1, 0, 0 });      /* whole scans are random graphs of their own */
     case ATTR_NONE: case ATTR_SLOT: case ATTR_VALUE: case NATTR: break;
-    case ATTR_PATCH: break;                          /* arb_patch: the third argument decides */
+    case ATTR_PATCH: case ATTR_TAPS: break;          /* arb_patch: the third argument decides */
     }
     return (Attr){ 0, NULL };
 }

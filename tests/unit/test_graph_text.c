@@ -87,7 +87,7 @@ static int some_attrs(Arena *mem, AttrKind kind, int nslot, Attr *out)
         { ATTR_OVERLAP, 0, { 0 } },       { ATTR_OVERLAP, 5, { 0, 6, 1, 1, 9 } },
         { ATTR_CONV, 0, { 0 } },          { ATTR_CONV, 5, { 2, 1, -1, 1, 2 } }, { ATTR_CONV, 5, { 1, 1, 1, 1, 1 } },
         { ATTR_ROWS, 2, { 0, 5 } },       { ATTR_ROWS, 2, { 1, 256 } },        { ATTR_PATCH, 6, { 2, 2, 1, 1, 6, 9 } },
-        { ATTR_PATCH, 6, { 2, 2, 1, 1, 3, 6 } },
+        { ATTR_TAPS, 3, { 1, 3, 6 } },
     };
     if (kind == ATTR_SCORES) {
         out[0] = attr_scores(mem, true, 0.125);

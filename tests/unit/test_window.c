@@ -69,7 +69,7 @@ static bool one_make(One *o, Rng *r, Op op)
         module_add_slot(o->m, arena_printf(&o->m->mem, "a%d", k), SLOT_param, o->type[k], nowhere);
         arg[k] = graph_read(o->g, nowhere, k);
     }
-    Attr attr = op_info[op].attr == ATTR_PATCH ? arb_patch(r, &o->m->mem, &o->type[0], &o->type[2])
+    Attr attr = op == OP_spread || op == OP_collect ? arb_patch(r, &o->m->mem, op, &o->type[0], &o->type[2])
                                                : arb_attr(r, &o->m->mem, op_info[op].attr, &o->type[0], &o->type[1]);
 
     y = graph_make(o->g, op, nowhere, narg, arg, attr, NULL, &error);
@@ -201,29 +201,50 @@ static double by_put(const One *o, const int64_t *y)
     return at(&o->slot[1], x) == (double)place ? at(&o->slot[0], x) : 0;
 }
 
-/* All values of g, each at its place if it has one: what its products add to the element y. */
+/* All values of g, each where it stands: what its products add to the element y. */
 static double by_patch(const One *o, const int64_t *y)
 {
-    int    d = o->nd->attr.n / 6;
-    bool   spreads = o->nd->op == OP_spread;
+    Op     op = o->nd->op;
+    int    d = patch_axes(op, &o->nd->attr);
+    bool   spreads = op == OP_spread;
     double sum = 0;
 
     for (int64_t i = 0; i < ty_count(&o->type[0]); i++) {
-        int64_t index[MAX_RANK], other[MAX_RANK];
+        int64_t index[MAX_RANK], other[MAX_RANK], first = 0, rows = 1, last = 0;
         double  place = tensor_get(&o->slot[1], i, true);
-        bool    here = place >= 0 && place < (double)patch_places(&o->nd->attr);
+        bool    here = place >= 0;
 
         coordinates(&o->type[0], i, index);
-        here = here && y[0] == index[spreads ? 0 : d + 1];
+        here = here && y[0] == index[spreads ? 0 : 1];
         other[0] = index[spreads ? d + 1 : 0];
         other[d + 1] = y[d + 1];
-        for (int k = d - 1, left = (int)place; here && k >= 0; k--) {
-            PatchAxis x = attr_patch(&o->nd->attr, k);
-            int64_t   corner = index[1 + k] * x.step + left % (int)x.window * x.apart, beyond = y[1 + k] - corner;
+        for (int k = d - 1; k >= 0; k--) {
+            PatchAxis x = attr_patch(op, &o->nd->attr, k);
 
-            other[1 + k] = spreads ? beyond / x.tap : corner + y[1 + k] * x.tap;
-            here = !spreads || (beyond >= 0 && beyond % x.tap == 0 && beyond / x.tap < x.taps);
-            left /= (int)x.window;
+            last += rows * (x.size - 1 - (x.taps - 1) * x.tap);
+            rows *= x.size;
+        }
+        first = place > (double)last && !spreads ? last : (int64_t)place;
+        here = here && first < rows;
+        for (int k = d - 1, step = 1; here && k >= 0; k--) {
+            PatchAxis x = attr_patch(op, &o->nd->attr, k);
+            int64_t   corner = first / step % x.size, beyond = y[1 + k] - corner, j = corner - index[1 + k] * x.step;
+
+            other[1 + k] = beyond / x.tap;
+            here = !spreads || (beyond >= 0 && beyond % x.tap == 0 && beyond / x.tap < x.taps && j >= 0 && j % x.apart == 0 && j / x.apart < x.window);
+            step *= (int)x.size;
+        }
+        if (here && !spreads) {                 /* a patch is rows: what a row too far is on the next line */
+            int64_t row = first;
+
+            for (int k = d - 1, step = 1; k >= 0; k--) {
+                row += y[1 + k] * attr_patch(op, &o->nd->attr, k).tap * step;
+                step *= (int)attr_patch(op, &o->nd->attr, k).size;
+            }
+            for (int k = d - 1; k >= 0; k--) {
+                other[1 + k] = row % attr_patch(op, &o->nd->attr, k).size;
+                row /= attr_patch(op, &o->nd->attr, k).size;
+            }
         }
         sum += here ? tensor_get(&o->slot[0], i, true) * at(&o->slot[2], other) : 0;
     }
