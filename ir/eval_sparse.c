@@ -63,7 +63,7 @@ static bool value_at(const Eval *e, const Node *nd, int64_t i, const int64_t *in
     }
     if (!(at >= 0) || (nd->op == OP_spread && !stands(nd, index, (int64_t)at)))
         return false;
-    *v = (Value){ .n = index[0], .channel = index[nd->op == OP_spread ? d + 1 : 1], .g = tensor_get(arg(e, nd, 0), i, e->env->wide) };
+    *v = (Value){ .n = index[0], .channel = index[nd->op == OP_spread ? d + 1 : 2], .g = tensor_get(arg(e, nd, 0), i, e->env->wide) };
     v->row = v->n * rows + (at > (double)last ? last : (int64_t)at);
     return true;
 }

@@ -59,7 +59,7 @@ static bool values_fit(Infer *in, int d)
 
     if (!dt_is_float(g->dtype) || in->arg[2].dtype != g->dtype || at->dtype != DT_i32 || !ty_same_shape(g, at))
         infer_error(in, "wants f32 or f64 and as many i32, got %s by %s", infer_str(in, 0), infer_str(in, 1));
-    else if (d < 1 || (spreads ? g->rank != d + 2 : g->rank < 3) || in->arg[2].rank != d + 2)
+    else if (d < 1 || g->rank != (spreads ? d + 2 : 4) || in->arg[2].rank != d + 2)
         infer_error(in, "wants values and %d axes, got %s by %s", d + 2, infer_str(in, 0), infer_str(in, 2));
     for (int i = 0; !in->error && i < d; i++)
         if (axis_fits(in, i, spreads ? g->dim[1 + i] : 1)
@@ -97,7 +97,7 @@ Type type_collect(Infer *in)
         return no_type;
     if (t.dim[0] != in->arg[0].dim[0])
         return infer_error(in, "%s and %s differ in the batch", infer_str(in, 0), infer_str(in, 2));
-    t.dim[0] = in->arg[0].dim[1];
+    t.dim[0] = in->arg[0].dim[2];
     for (int i = 0; i < d; i++) {
         if (t.dim[1 + i] != attr_patch(in->op, in->attr, i).size)
             return infer_error(in, "%s has not the sizes of its attribute", infer_str(in, 2));

@@ -15,7 +15,7 @@
 #include "passes/lower.h"
 
 /* Accumulators of a patch; more taps than these hold run one group after the other. */
-enum { MOST_VECTORS = 20, MOST_TOGETHER = 64, MOST_CHANNELS = 16, NEAR_BYTES = 16384 };
+enum { MOST_VECTORS = 20, MOST_TOGETHER = 64, MOST_CHANNELS = 16 };
 
 typedef struct Sparse {
     Lower      *lo;
@@ -399,54 +399,28 @@ static void collect_row(Sparse *s, Affine g_at, int64_t n, Affine y_at, Affine x
     move_patch(s, acc, y_at, taps, count, true);
 }
 
-/* Axes of values that are walked around the channels, so that what their rows fall on stays in the first cache; each: values of the others. */
-static int axes_around(const Sparse *s, int64_t *each)
-{
-    const Type *t = values_type(s);
-    int64_t     bytes = s->rows * s->channels * dt_bytes(t->dtype);
-    int         n = 0;
-
-    *each = 1;
-    for (int i = 2; i < t->rank; i++)
-        *each *= t->dim[i];
-    while (2 + n < t->rank - 1 && bytes > NEAR_BYTES) {
-        bytes /= t->dim[2 + n];
-        *each /= t->dim[2 + n++];
-    }
-    return n;
-}
-
 static void collect(Sparse *s)
 {
     const Type *t = values_type(s);
-    int64_t     group = group_of(t->dim[1]), vectors = (s->run + NND_LANES - 1) / NND_LANES, most = MOST_VECTORS * NND_LANES, each;
+    int64_t     group = group_of(t->dim[2]), vectors = (s->run + NND_LANES - 1) / NND_LANES, most = MOST_VECTORS * NND_LANES;
     bool        together = s->taps * vectors <= MOST_VECTORS;      /* all taps have accumulators */
-    int         around = axes_around(s, &each);
     Affine      first = aff_scale(s->mem, s->lo->index[0], group), tap = aff_const(0), row = aff_const(0), channel, p;
     Open        o[3 * MAX_RANK];
 
     clear(s, aff_scale(s->mem, first, s->patch), group * s->patch);
     for (int64_t from = 0; from < s->run; from += most) {
         int64_t count = s->run - from < most ? s->run - from : most;
-        Affine  place = aff_const(0);
         int     n = 0;
 
         open(s, &o[n++], t->dim[0], &s->index[0]);
-        for (int i = 0; i < around; i++) {
-            open(s, &o[n++], t->dim[2 + i], &p);
-            place = plus(s, p, place, t->dim[2 + i]);
-        }
+        open(s, &o[n++], t->dim[1], &p);
         if (!together)
             n += open_taps(s, o + n, &tap, &row);
         open(s, &o[n++], group, &channel);
         channel = aff_add(s->mem, first, channel);
-        /* ((sample * channels + channel) * places around + place) * values of a row */
-        Affine g = plus(s, channel, s->index[0], t->dim[1]);
+        Affine g = aff_scale(s->mem, plus(s, channel, plus(s, p, s->index[0], t->dim[1]), t->dim[2]), t->dim[3]);
 
-        for (int i = 0; i < around; i++)
-            g = aff_scale(s->mem, g, t->dim[2 + i]);
-        g = aff_scale(s->mem, aff_add(s->mem, g, place), each);
-        collect_row(s, g, each, plus(s, plus(s, aff_const(from), tap, s->run), channel, s->patch), row, from, together ? s->taps : 1, count);
+        collect_row(s, g, t->dim[3], plus(s, plus(s, aff_const(from), tap, s->run), channel, s->patch), row, from, together ? s->taps : 1, count);
         close_all(s, o, n);
     }
 }

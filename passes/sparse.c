@@ -11,6 +11,8 @@
 #include "passes/move.h"
 #include "passes/pass.h"
 
+enum { NEAR_BYTES = 16384 };
+
 /* Values behind an operand, and the operand's axis along which each of their axes runs, -1 if it has one element. */
 typedef struct Values { const Node *put, *overlap; int along[MAX_RANK]; } Values;
 
@@ -178,20 +180,35 @@ static Ref own_place(Graph *g, Loc loc, Ref a)
     return graph_make(g, OP_cast, loc, 1, &a, (Attr){ 1, &dtype }, NULL, NULL);
 }
 
-/* The values, or the rows where they stand, as [N, P..., O] or [N, O, P...]. */
+/* Of collect, the places walked around the channels, so that the rows that the others fall on stay in the first cache. */
+static int places_around(const Sparse *s)
+{
+    int64_t bytes = arg_type(s, 0)->dim[0] * dt_bytes(s->conv->type.dtype);
+    int     n = 0;
+
+    for (int i = 0; i < s->d; i++)
+        bytes *= s->axis[i].size;
+    for (; n < s->d - 1 && bytes > NEAR_BYTES; n++)
+        bytes /= places_along(s, s->place[n]);
+    return n;
+}
+
+/* The values, or the rows where they stand, as [N, P..., O] for spread, [N, P, O, Q] for collect. */
 static Ref in_samples(Sparse *s, Ref a)
 {
     Type    t = graph_at(s->g, a)->type;
-    int64_t perm[MAX_RANK], dim[MAX_RANK] = { 1 };
-    int     n = 0, order[MAX_RANK], m = 0;
+    int64_t perm[MAX_RANK], dim[MAX_RANK] = { 1, 1, 1, 1 };
+    int     n = 0, order[MAX_RANK], m = 0, around = s->which == 0 ? s->d : places_around(s);
 
     for (int i = 0; i < s->nbatch; i++)
         order[m++] = s->batch[i], dim[0] *= places_along(s, s->batch[i]);
-    for (int i = 0, k = 1; i < s->d + 1; i++) {
-        int axis = i == (s->which == 0 ? s->d : 0) ? s->channel : s->place[i - s->which];
+    for (int i = 4; i < s->d + 2; i++)
+        dim[i] = 1;
+    for (int i = 0; i < s->d + 1; i++) {
+        int axis = i == around ? s->channel : s->place[i - (i > around)];
 
         order[m++] = axis;
-        dim[k++] = places_along(s, axis);
+        dim[s->which == 0 ? 1 + i : i < around ? 1 : i == around ? 2 : 3] *= places_along(s, axis);
     }
     for (int i = 0; i < t.rank; i++)
         if (s->v.along[i] < 0)
@@ -200,7 +217,7 @@ static Ref in_samples(Sparse *s, Ref a)
         if (axis_along(&s->v, order[i]) >= 0)
             perm[n++] = axis_along(&s->v, order[i]);
     a = own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
-    return graph_reshape(s->g, s->conv->loc, a, s->d + 2, dim);
+    return graph_reshape(s->g, s->conv->loc, a, s->which == 0 ? s->d + 2 : 4, dim);
 }
 
 /* A copy with axes as listed, then all that are left, which have one element; as [N, .., last] with the first n joined. */

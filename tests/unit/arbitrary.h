@@ -274,17 +274,25 @@ static inline void arb_fit(Rng *r, Op op, Type *arg)
         arg[1] = ty_with(arg[0], DT_i32);
         break;
     case OP_spread:                                  /* [N, P..., O] twice and [O, K..., C] */
-    case OP_collect:                                 /* [N, O, P...] twice and [N, X..., C] */
         arg[0].dtype = dt_is_float(arg[0].dtype) ? arg[0].dtype : DT_f32;
         arg[0].rank = 3 + rng_below(r, 2);
         for (int i = 0; i < arg[0].rank; i++)
             arg[0].dim[i] = 1 + rng_below(r, i == arg[0].rank - 1 ? 20 : 3);
         arg[1] = ty_with(arg[0], DT_i32);
         arg[2] = arg[0];
-        for (int i = 1; i < arg[0].rank - 1; i++)
-            arg[2].dim[i] = 1 + rng_below(r, op == OP_spread ? 3 : 6);
-        arg[2].dim[0] = arg[0].dim[op == OP_spread ? arg[0].rank - 1 : 0];
-        arg[2].dim[arg[0].rank - 1] = 1 + rng_below(r, 20);
+        for (int i = 0; i < arg[0].rank; i++)
+            arg[2].dim[i] = i ? 1 + rng_below(r, i == arg[0].rank - 1 ? 20 : 3) : arg[0].dim[arg[0].rank - 1];
+        break;
+    case OP_collect:                                 /* [N, P, O, Q] twice and [N, X..., C] */
+        arg[0].dtype = dt_is_float(arg[0].dtype) ? arg[0].dtype : DT_f32;
+        arg[0].rank = 4;
+        arg[2] = arg[0];
+        arg[2].rank = 3 + rng_below(r, 2);
+        for (int i = 0; i < 4; i++) {
+            arg[0].dim[i] = 1 + rng_below(r, i == 3 ? 20 : i == 2 ? 5 : 3);
+            arg[2].dim[i] = i ? 1 + rng_below(r, i == arg[2].rank - 1 ? 20 : 6) : arg[0].dim[0];
+        }
+        arg[1] = ty_with(arg[0], DT_i32);
         break;
     case OP_gather:
         arg[1].dtype = DT_i32;

@@ -47,7 +47,8 @@ static int add_slots(Module *m, int *slot)
         { "other", SLOT_field, { DT_f32, 2, { 6, 5 } } },        { "lr", SLOT_scalar, { DT_f64, 0, { 0 } } },
         { "planes", SLOT_state, { DT_f32, 4, { 2, 2, 3, 5 } } }, { "taps", SLOT_state, { DT_f32, 4, { 2, 4, 3, 2 } } },
         { "table", SLOT_state, { DT_f32, 3, { 4, 6, 2 } } },     { "values", SLOT_state, { DT_f32, 3, { 4, 2, 4 } } },
-        { "places", SLOT_state, { DT_i32, 3, { 4, 2, 4 } } },
+        { "places", SLOT_state, { DT_i32, 3, { 4, 2, 4 } } },   { "rows", SLOT_state, { DT_f32, 4, { 4, 1, 3, 4 } } },
+        { "at", SLOT_state, { DT_i32, 4, { 4, 1, 3, 4 } } },
     };
     static const char *columns[] = { "petal \"length\"", "width" };
     const int n = (int)(sizeof want / sizeof *want);

@@ -215,7 +215,7 @@ static double by_patch(const One *o, const int64_t *y)
         bool    here = place >= 0;
 
         coordinates(&o->type[0], i, index);
-        here = here && y[0] == index[spreads ? 0 : 1];
+        here = here && y[0] == index[spreads ? 0 : 2];
         other[0] = index[spreads ? d + 1 : 0];
         other[d + 1] = y[d + 1];
         for (int k = d - 1; k >= 0; k--) {
