@@ -168,7 +168,7 @@ static LLVMValueRef load_if(Emit *e, const Place *at, LLVMTypeRef type, LLVMValu
     return LLVMBuildSelect(e->B, condition, load_one(e, at, type, pointer), LLVMConstNull(type), "");
 }
 
-static LLVMValueRef load_lanes(Emit *e, const Place *at, LLVMTypeRef type)
+static LLVMValueRef load_each_lane(Emit *e, const Place *at, LLVMTypeRef type)
 {
     LLVMValueRef v = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes));
 
@@ -178,6 +178,32 @@ static LLVMValueRef load_lanes(Emit *e, const Place *at, LLVMTypeRef type)
         v = LLVMBuildInsertElement(e->B, v, x, cpu_i64(e, i), "");
     }
     return v;
+}
+
+/* Where all lanes have one condition, a branch costs less than choosing each lane's pointer. */
+static LLVMValueRef load_lanes(Emit *e, const Place *at, LLVMTypeRef type)
+{
+    LLVMValueRef zero = LLVMConstNull(LLVMVectorType(type, (unsigned)e->lanes)), v[2];
+    LLVMBasicBlockRef from[2], load, after;
+    Place held = *at;
+
+    if (!at->condition || cpu_is_vector(at->condition) || e->active < 4)
+        return load_each_lane(e, at, type);
+    held.condition = NULL;
+    load = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    from[0] = LLVMGetInsertBlock(e->B);
+    LLVMBuildCondBr(e->B, at->condition, load, after);
+    LLVMPositionBuilderAtEnd(e->B, load);
+    v[1] = load_each_lane(e, &held, type);
+    v[0] = zero;
+    from[1] = LLVMGetInsertBlock(e->B);
+    LLVMBuildBr(e->B, after);
+    LLVMPositionBuilderAtEnd(e->B, after);
+    LLVMValueRef phi = LLVMBuildPhi(e->B, LLVMTypeOf(zero), "");
+
+    LLVMAddIncoming(phi, v, from, 2);
+    return phi;
 }
 
 LLVMValueRef cpu_load_place(Emit *e, const Place *at)

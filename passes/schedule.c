@@ -206,6 +206,70 @@ static void split_chunks(Nest *nest, int lanes)
     nest->n = 2;
 }
 
+/* Votes for the loop along which accesses that are scattered along var lie side by side. */
+static void count_sides(const Nest *nest, const Stmt *list, int var, int *votes)
+{
+    for (const Stmt *s = list; s; s = s->next) {
+        int64_t coef = s->kind == ST_LOAD || s->kind == ST_STORE ? aff_coef(s->at, var) : 0;
+
+        for (int i = 0; coef && coef != 1 && i < nest->n; i++)
+            votes[i] += aff_coef(s->at, nest->var[i]) == 1;
+        count_sides(nest, s->body, var, votes);
+    }
+}
+
+static int side_loop(const Nest *nest)
+{
+    int votes[MAX_RANK] = { 0 }, best = -1;
+
+    count_sides(nest, nest->body, nest->var[nest->n - 1], votes);
+    for (int i = 0; i < nest->n - 1; i++)
+        if (votes[i] && (best < 0 || votes[i] > votes[best]))
+            best = i;
+    return best;
+}
+
+/* The last loop in two: its whole vectors, and the lanes. */
+static void split_lanes(Nest *nest, int lanes)
+{
+    int last = nest->n - 1, outer = nest->k->nvar++, inner = nest->k->nvar++;
+    Affine *var = arena_array(nest->mem, Affine, nest->k->nvar);
+
+    for (int i = 0; i < nest->k->nvar; i++)
+        var[i] = aff_var(nest->mem, i, 1);
+    var[nest->var[last]] = aff_add(nest->mem, aff_var(nest->mem, outer, lanes), aff_var(nest->mem, inner, 1));
+    nest->body = kern_clone(nest->mem, nest->body, var, 0, 0);
+    nest->var[last] = outer;
+    nest->extent[last] /= lanes;
+    nest->var[nest->n] = inner;
+    nest->extent[nest->n++] = lanes;
+}
+
+/* A transposed operand: the loop along which it lies side by side goes next to the lanes, so that what one line of a cache holds
+ * is taken while it is there; and lanes are one vector, or the lines would be too many. */
+static void take_lines_whole(Nest *nest, int lanes)
+{
+    int side = side_loop(nest), last = nest->n - 1;
+
+    if (side < 0)
+        return;
+    move_last(nest, side);
+    if (nest->extent[last - 1] % lanes || nest->extent[last - 1] == lanes || nest->n == MAX_RANK) {
+        move_last(nest, last - 1);
+        return;
+    }
+    move_last(nest, last - 1);
+    split_lanes(nest, lanes);
+    /* .., side, vectors, lanes: the vectors go around */
+    int var = nest->var[last];
+    int64_t extent = nest->extent[last];
+
+    nest->var[last] = nest->var[last - 1];
+    nest->extent[last] = nest->extent[last - 1];
+    nest->var[last - 1] = var;
+    nest->extent[last - 1] = extent;
+}
+
 static Stmt *plain_nest(Nest *nest)
 {
     int lanes = lanes_for(nest->limits, widest_float(nest->body)), vec = -1;
@@ -215,6 +279,8 @@ static Stmt *plain_nest(Nest *nest)
         move_last(nest, vector_loop(nest));
         if (nest->n == 1)
             split_chunks(nest, lanes);
+        else
+            take_lines_whole(nest, lanes);
         vec = nest->var[nest->n - 1];
     }
     top = nest_wrap(nest, nest->body, nest->n);
