@@ -15,7 +15,7 @@
 #include "passes/lower.h"
 
 /* Accumulators of a patch; more taps than these hold run one group after the other. */
-enum { MOST_VECTORS = 20, MOST_TOGETHER = 64, MOST_CHANNELS = 16 };
+enum { MOST_VECTORS = 20, MOST_TOGETHER = 64, MOST_CHANNELS = 16, NEAR_BYTES = 16384 };
 
 typedef struct Sparse {
     Lower      *lo;
@@ -242,14 +242,29 @@ static void accumulate(Sparse *s, int local, Affine at, int g, int b)
     set(s, local, at, let(s, OP_fma, dt, dt, 3, (int[]){ g, b, get(s, local, at) }));
 }
 
+static int64_t padded_to_lanes(int64_t n) { return (n + NND_LANES - 1) / NND_LANES * NND_LANES; }
+
+/* From a patch's first row to that of the k-th of all outer taps. */
+static int64_t rows_to_tap(const Sparse *s, int64_t k)
+{
+    int64_t rows = 0;
+
+    for (int i = s->outer - 1; i >= 0; i--) {
+        rows += k % s->axis[i].taps * s->axis[i].tap * s->row[i];
+        k /= s->axis[i].taps;
+    }
+    return rows;
+}
+
 /* ---- spread ---- */
 
-/* What stands at a row, over all channels: g times `count` elements of w from w_at on, added to y_at. */
-static void spread_patch(Sparse *s, Affine row, Affine w_at, Affine y_at, int64_t count)
+/* What stands at a row, over all channels: g times `taps` taps of w, `count` elements each from w_at on, added to the result from y_at on. */
+static void spread_patch(Sparse *s, Affine row, Affine w_at, Affine y_at, int64_t taps, int64_t count)
 {
-    int  channel = s->d + 1, acc = declare(s, count), arg[2];
-    Open o[3];
-    Affine l;
+    int64_t padded = padded_to_lanes(count);
+    int     channel = s->d + 1, acc = declare(s, taps * padded), arg[2];
+    Open    o[3];
+    Affine  l;
 
     open_sieve(s, &o[0], values_type(s)->dim[channel], &s->index[channel]);
     arg[0] = value_here(s, 1);
@@ -257,18 +272,27 @@ static void spread_patch(Sparse *s, Affine row, Affine w_at, Affine y_at, int64_
     open_if(s, &o[1], let(s, OP_eq, DT_bool, DT_i32, 2, arg));
     int g = value_here(s, 0);
 
-    open_lanes(s, &o[2], count, &l);
-    accumulate(s, acc, l, g, element(s, 2, aff_add(s->mem, plus(s, w_at, s->index[channel], s->patch), l)));
-    close_all(s, o, 3);
-    open_lanes(s, &o[0], count, &l);
-    arg[0] = load_result(s, aff_add(s->mem, y_at, l));
-    arg[1] = get(s, acc, l);
-    store_result(s, aff_add(s->mem, y_at, l), let(s, OP_add, s->nd->type.dtype, s->nd->type.dtype, 2, arg));
-    close_all(s, o, 1);
+    for (int64_t k = 0; k < taps; k++) {
+        open_lanes(s, &o[2], count, &l);
+        Affine w = aff_add(s->mem, plus(s, w_at, s->index[channel], s->patch), aff_const(k * s->run));
+
+        accumulate(s, acc, aff_add(s->mem, l, aff_const(k * padded)), g, element(s, 2, aff_add(s->mem, w, l)));
+        low_close(s->lo, &o[2]);
+    }
+    close_all(s, o, 2);
+    for (int64_t k = 0; k < taps; k++) {
+        open_lanes(s, &o[0], count, &l);
+        Affine y = aff_add(s->mem, aff_add(s->mem, y_at, l), aff_const(rows_to_tap(s, k) * s->channels));
+
+        arg[0] = load_result(s, y);
+        arg[1] = get(s, acc, aff_add(s->mem, l, aff_const(k * padded)));
+        store_result(s, y, let(s, OP_add, s->nd->type.dtype, s->nd->type.dtype, 2, arg));
+        low_close(s->lo, &o[0]);
+    }
 }
 
 /* Each place of a window, written out. */
-static void spread_places(Sparse *s, Affine tap, Affine tap_row, int64_t from, int64_t count)
+static void spread_places(Sparse *s, Affine tap, Affine tap_row, int64_t from, int64_t taps, int64_t count)
 {
     Affine w_at = plus(s, aff_const(from), tap, s->run);
     int64_t n = 1;
@@ -287,7 +311,7 @@ static void spread_places(Sparse *s, Affine tap, Affine tap_row, int64_t from, i
         Affine first = aff_add(s->mem, s->corner, aff_const(row));
 
         y = aff_add(s->mem, aff_add(s->mem, y, first), tap_row);
-        spread_patch(s, first, w_at, plus(s, aff_const(from), y, s->channels), count);
+        spread_patch(s, first, w_at, plus(s, aff_const(from), y, s->channels), taps, count);
     }
 }
 
@@ -316,19 +340,26 @@ static int open_taps(Sparse *s, Open *o, Affine *tap, Affine *row)
     return s->outer;
 }
 
+static int64_t weight_bytes(const Sparse *s)
+{
+    return values_type(s)->dim[s->d + 1] * s->patch * dt_bytes(s->nd->type.dtype);
+}
+
+/* All taps have accumulators if there are enough and all of w stays in the first cache. */
 static void spread(Sparse *s)
 {
     const int64_t most = MOST_VECTORS * NND_LANES;
     Open          o[2 * MAX_RANK];
-    Affine        tap, row;
+    const bool    together = s->taps * padded_to_lanes(s->run) <= most && weight_bytes(s) <= NEAR_BYTES;
+    Affine        tap = aff_const(0), row = aff_const(0);
 
     s->index[0] = s->lo->index[0];
     clear(s, aff_scale(s->mem, s->index[0], s->rows * s->channels), s->rows * s->channels);
     for (int64_t from = 0; from < s->run; from += most) {
-        int n = open_taps(s, o, &tap, &row);
+        int n = together ? 0 : open_taps(s, o, &tap, &row);
 
         n += open_places(s, o + n, s->d);
-        spread_places(s, tap, row, from, s->run - from < most ? s->run - from : most);
+        spread_places(s, tap, row, from, together ? s->taps : 1, s->run - from < most ? s->run - from : most);
         close_all(s, o, n);
     }
 }
@@ -338,7 +369,7 @@ static void spread(Sparse *s)
 /* The value at `at`, an offset in g, with the rows it falls on, into `taps` accumulators of `count` lanes; x_row: rows to the first tap. */
 static void collect_value(Sparse *s, int acc, Affine at, Affine x_row, int64_t from, int64_t taps, int64_t count)
 {
-    int64_t last = 0, padded = (count + NND_LANES - 1) / NND_LANES * NND_LANES;
+    int64_t last = 0, padded = padded_to_lanes(count);
     int     g = element(s, 0, at);
 
     for (int i = 0; i < s->d; i++)
@@ -348,14 +379,8 @@ static void collect_value(Sparse *s, int acc, Affine at, Affine x_row, int64_t f
 
     row = plus(s, aff_add(s->mem, row, x_row), s->index[0], s->rows);
     for (int64_t k = 0; k < taps; k++) {
-        int64_t beyond = 0, left = k;
-
-        for (int i = s->outer - 1; i >= 0; i--) {
-            beyond += left % s->axis[i].taps * s->axis[i].tap * s->row[i];
-            left /= s->axis[i].taps;
-        }
         open_lanes(s, &o, count, &l);
-        Affine x = plus(s, aff_const(from), aff_add(s->mem, row, aff_const(beyond)), s->channels);
+        Affine x = plus(s, aff_const(from), aff_add(s->mem, row, aff_const(rows_to_tap(s, k))), s->channels);
 
         accumulate(s, acc, aff_add(s->mem, l, aff_const(k * padded)), g, element(s, 2, aff_add(s->mem, x, l)));
         low_close(s->lo, &o);
@@ -365,7 +390,7 @@ static void collect_value(Sparse *s, int acc, Affine at, Affine x_row, int64_t f
 /* Accumulators of `taps` taps to or from the result, from y_at on. */
 static void move_patch(Sparse *s, int acc, Affine y_at, int64_t taps, int64_t count, bool store)
 {
-    int64_t padded = (count + NND_LANES - 1) / NND_LANES * NND_LANES;
+    int64_t padded = padded_to_lanes(count);
 
     for (int64_t k = 0; k < taps; k++) {
         Affine l, at, y;
@@ -385,7 +410,7 @@ static void move_patch(Sparse *s, int acc, Affine y_at, int64_t taps, int64_t co
 /* One channel, and `n` values that lie one behind the other from g_at on. */
 static void collect_row(Sparse *s, Affine g_at, int64_t n, Affine y_at, Affine x_row, int64_t from, int64_t taps, int64_t count)
 {
-    int    acc = declare(s, taps * ((count + NND_LANES - 1) / NND_LANES * NND_LANES)), arg[2];
+    int    acc = declare(s, taps * padded_to_lanes(count)), arg[2];
     Open   o[2];
     Affine q;
 
@@ -402,8 +427,8 @@ static void collect_row(Sparse *s, Affine g_at, int64_t n, Affine y_at, Affine x
 static void collect(Sparse *s)
 {
     const Type *t = values_type(s);
-    int64_t     group = group_of(t->dim[2]), vectors = (s->run + NND_LANES - 1) / NND_LANES, most = MOST_VECTORS * NND_LANES;
-    bool        together = s->taps * vectors <= MOST_VECTORS;      /* all taps have accumulators */
+    int64_t     group = group_of(t->dim[2]), most = MOST_VECTORS * NND_LANES;
+    bool        together = s->taps * padded_to_lanes(s->run) <= most;      /* all taps have accumulators */
     Affine      first = aff_scale(s->mem, s->lo->index[0], group), tap = aff_const(0), row = aff_const(0), channel, p;
     Open        o[3 * MAX_RANK];
 
