@@ -28,6 +28,7 @@ typedef struct Sparse {
     int         outer;                    /* tap axes that are not side by side: the first so many */
     int64_t     run, taps;                /* elements side by side; outer taps */
     int64_t     patch;                    /* elements of a patch: taps * run */
+    int         lanes;                    /* of the vectors that run along a patch: no wider than a short run needs */
     Affine      index[MAX_RANK];          /* of g: sample, place along each axis, channel */
     Affine      corner;                   /* the row where the window begins */
 } Sparse;
@@ -53,6 +54,7 @@ static Sparse sparse_of(Lower *lo, const Node *nd)
     for (int i = 0; i < s.outer; i++)
         s.taps *= s.axis[i].taps;
     s.patch = s.taps * s.run;
+    s.lanes = s.run <= NND_LANES / 2 ? NND_LANES / 2 : NND_LANES;
     s.corner = aff_const(0);
     return s;
 }
@@ -108,7 +110,7 @@ static void open(Sparse *s, Open *o, int64_t extent, Affine *index)
 static void open_lanes(Sparse *s, Open *o, int64_t extent, Affine *index)
 {
     open(s, o, extent, index);
-    o->loop->lanes = NND_LANES;
+    o->loop->lanes = s->lanes;
     o->loop->unroll = true;
     *index = aff_var(s->mem, o->loop->id, 1);
 }
@@ -242,7 +244,7 @@ static void accumulate(Sparse *s, int local, Affine at, int g, int b)
     set(s, local, at, let(s, OP_fma, dt, dt, 3, (int[]){ g, b, get(s, local, at) }));
 }
 
-static int64_t padded_to_lanes(int64_t n) { return (n + NND_LANES - 1) / NND_LANES * NND_LANES; }
+static int64_t padded_to_lanes(const Sparse *s, int64_t n) { return (n + s->lanes - 1) / s->lanes * s->lanes; }
 
 /* From a patch's first row to that of the k-th of all outer taps. */
 static int64_t rows_to_tap(const Sparse *s, int64_t k)
@@ -261,7 +263,7 @@ static int64_t rows_to_tap(const Sparse *s, int64_t k)
 /* What stands at a row, over all channels: g times `taps` taps of w, `count` elements each from w_at on, added to the result from y_at on. */
 static void spread_patch(Sparse *s, Affine row, Affine w_at, Affine y_at, int64_t taps, int64_t count)
 {
-    int64_t padded = padded_to_lanes(count);
+    int64_t padded = padded_to_lanes(s, count);
     int     channel = s->d + 1, acc = declare(s, taps * padded), arg[2];
     Open    o[3];
     Affine  l;
@@ -348,9 +350,9 @@ static int64_t weight_bytes(const Sparse *s)
 /* All taps have accumulators if there are enough and all of w stays in the first cache. */
 static void spread(Sparse *s)
 {
-    const int64_t most = MOST_VECTORS * NND_LANES;
+    const int64_t most = MOST_VECTORS * s->lanes;
     Open          o[2 * MAX_RANK];
-    const bool    together = s->taps * padded_to_lanes(s->run) <= most && weight_bytes(s) <= NEAR_BYTES;
+    const bool    together = s->taps * padded_to_lanes(s, s->run) <= most && weight_bytes(s) <= NEAR_BYTES;
     Affine        tap = aff_const(0), row = aff_const(0);
 
     s->index[0] = s->lo->index[0];
@@ -369,7 +371,7 @@ static void spread(Sparse *s)
 /* The value at `at`, an offset in g, with the rows it falls on, into `taps` accumulators of `count` lanes; x_row: rows to the first tap. */
 static void collect_value(Sparse *s, int acc, Affine at, Affine x_row, int64_t from, int64_t taps, int64_t count)
 {
-    int64_t last = 0, padded = padded_to_lanes(count);
+    int64_t last = 0, padded = padded_to_lanes(s, count);
     int     g = element(s, 0, at);
 
     for (int i = 0; i < s->d; i++)
@@ -390,7 +392,7 @@ static void collect_value(Sparse *s, int acc, Affine at, Affine x_row, int64_t f
 /* Accumulators of `taps` taps to or from the result, from y_at on. */
 static void move_patch(Sparse *s, int acc, Affine y_at, int64_t taps, int64_t count, bool store)
 {
-    int64_t padded = padded_to_lanes(count);
+    int64_t padded = padded_to_lanes(s, count);
 
     for (int64_t k = 0; k < taps; k++) {
         Affine l, at, y;
@@ -410,7 +412,7 @@ static void move_patch(Sparse *s, int acc, Affine y_at, int64_t taps, int64_t co
 /* One channel, and `n` values that lie one behind the other from g_at on. */
 static void collect_row(Sparse *s, Affine g_at, int64_t n, Affine y_at, Affine x_row, int64_t from, int64_t taps, int64_t count)
 {
-    int    acc = declare(s, taps * padded_to_lanes(count)), arg[2];
+    int    acc = declare(s, taps * padded_to_lanes(s, count)), arg[2];
     Open   o[2];
     Affine q;
 
@@ -427,8 +429,8 @@ static void collect_row(Sparse *s, Affine g_at, int64_t n, Affine y_at, Affine x
 static void collect(Sparse *s)
 {
     const Type *t = values_type(s);
-    int64_t     group = group_of(t->dim[2]), most = MOST_VECTORS * NND_LANES;
-    bool        together = s->taps * padded_to_lanes(s->run) <= most;      /* all taps have accumulators */
+    int64_t     group = group_of(t->dim[2]), most = MOST_VECTORS * s->lanes;
+    bool        together = s->taps * padded_to_lanes(s, s->run) <= most;      /* all taps have accumulators */
     Affine      first = aff_scale(s->mem, s->lo->index[0], group), tap = aff_const(0), row = aff_const(0), channel, p;
     Open        o[3 * MAX_RANK];
 
