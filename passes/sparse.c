@@ -289,7 +289,24 @@ static Ref as_result(Sparse *s, Ref a)
 
 static Ref times(Graph *g, Loc loc, Ref a, int64_t by)
 {
-    return graph_op2(g, OP_mul, loc, a, graph_const(g, loc, graph_at(g, a)->type, (double)by));
+    return by == 1 ? a : graph_op2(g, OP_mul, loc, a, graph_const(g, loc, graph_at(g, a)->type, (double)by));
+}
+
+/* The values that put puts somewhere, 0 for the others: those whose place is none of the axes'.  An argmax always is. */
+static Ref standing_values(Graph *g, const Node *put)
+{
+    Loc     loc = put->loc;
+    Ref     at = put->arg[1];
+    Type    t = graph_at(g, at)->type;
+    int64_t places = ty_count(&put->type) / ty_count(&t);
+
+    if (graph_at(g, at)->op == OP_argmax)
+        return put->arg[0];
+    Ref from = graph_op2(g, OP_le, loc, graph_const(g, loc, t, 0), at);
+    Ref to = graph_op2(g, OP_lt, loc, at, graph_const(g, loc, t, (double)places));
+
+    return graph_op3(g, OP_select, loc, graph_op2(g, OP_and, loc, from, to), put->arg[0],
+                     graph_const(g, loc, graph_at(g, put->arg[0])->type, 0));
 }
 
 /* The row of a place of the window, relative to its corner: a staircase over places. */
@@ -327,7 +344,7 @@ static Ref rows_of_values(Sparse *s)
 {
     Graph  *g = s->g;
     Loc     loc = s->conv->loc;
-    Ref     value = s->v.put->arg[0], at = s->v.put->arg[1], sum;
+    Ref     at = s->v.put->arg[1], value, sum;
     Type    t = graph_at(g, at)->type;
     int64_t row[MAX_RANK], rows = 1;
 
@@ -343,6 +360,7 @@ static Ref rows_of_values(Sparse *s)
             sum = graph_op2(g, OP_add, loc, sum, times(g, loc, graph_make(g, OP_iota, loc, 0, NULL, (Attr){ 1, &axis }, &t, NULL),
                                                        s->axis[i].step * row[i]));
     }
+    value = standing_values(g, s->v.put);
     Ref stands = graph_op2(g, OP_ne, loc, value, graph_const(g, loc, graph_at(g, value)->type, 0));
 
     return graph_op3(g, OP_select, loc, stands, sum, graph_const(g, loc, t, -1));
@@ -386,7 +404,7 @@ static Ref sparse_sum(Graph *g, const Node *nd, Ref arg)
     for (int i = 0; i < overlap->attr.n / 5; i++)
         if (!attr_has(nd->attr.v, nd->attr.n, overlap->attr.v[5 * i]))
             return (Ref){ 0 };
-    return graph_axes(g, OP_sum, nd->loc, graph_at(g, overlap->arg[0])->arg[0], nd->attr.n, nd->attr.v);
+    return graph_axes(g, OP_sum, nd->loc, standing_values(g, graph_at(g, overlap->arg[0])), nd->attr.n, nd->attr.v);
 }
 
 static Ref sparse_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
