@@ -75,7 +75,7 @@ ok 'unknown target' wrong 'nnd train: error: --target: unknown target `cpy`; did
 ok 'unknown stage' wrong 'nnd dump: error: --after: unknown stage `fuze`; did you mean `fuse`?' dump --after fuze x.nnd
 ok 'unknown pass' wrong 'nnd opt: error: --run: unknown pass `simplfy`; did you mean `simplify`?' opt --run simplfy x.ir
 ok 'passes out of order' wrong 'nnd opt: error: --run: fuse runs before lower' opt --run lower,fuse x.ir
-ok 'a pass that is needed' wrong "nnd train: error: --skip: lower can't be left out, only attend, canonical, layout, simplify, fuse, schedule can" \
+ok 'a pass that is needed' wrong "nnd train: error: --skip: lower can't be left out, only attend, canonical, layout, simplify, sparse, fuse, schedule can" \
     train --skip lower x.nnd
 ok 'no model' status 1 check nowhere.nnd
 ok 'its message' grep -qx 'nnd check: error: cannot read nowhere.nnd: No such file or directory' "$work/err"

@@ -104,7 +104,7 @@ static void test_parse_skip(void **state)
     for (int i = 0; i < NPASS; i++)
         assert_int_equal(skip[i], i == PASS_fuse || i == PASS_simplify);
     assert_string_equal(pass_parse_skip("fuse,lower", skip, &mem),
-                        "lower can't be left out, only attend, canonical, layout, simplify, fuse, schedule can");
+                        "lower can't be left out, only attend, canonical, layout, simplify, sparse, fuse, schedule can");
     assert_string_equal(pass_parse_skip("fsue", skip, &mem), "unknown pass `fsue`");
     arena_free(&mem);
 }

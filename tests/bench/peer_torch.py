@@ -1,0 +1,115 @@
+"""peer_torch.py - PyTorch on the workloads: eager, the whole step compiled, and the loop as tutorials have it."""
+import os
+import sys
+import time
+
+BEGUN = time.perf_counter()
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, '..', 'layers'))
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+import models
+import work
+
+F = torch.nn.functional
+
+
+def net_of(w, folder):
+    net = models.MODELS[w.model].module(*models.MODELS[w.model].full)
+    net.load_state_dict(load_file(os.path.join(folder, w.model + '.safetensors')))
+    return net
+
+
+def optimizer(w, net):
+    if w.model in ('slp', 'mlp'):
+        return torch.optim.SGD(net.parameters(), lr=0.5)
+    if w.model == 'gpt':
+        return torch.optim.AdamW(net.parameters(), lr=1e-5, weight_decay=0.1)
+    return torch.optim.Adam(net.parameters(), lr=1e-3)
+
+
+def loss_of(w, net, x, y):
+    out = net(x)
+    if w.model in ('slp', 'mlp'):
+        return F.mse_loss(out, F.one_hot(y, 10).float())
+    return F.cross_entropy(out.reshape(-1, out.shape[-1]), y.reshape(-1))
+
+
+def step_of(w, net, mode):
+    o = optimizer(w, net)
+
+    def step(x, y):
+        loss = loss_of(w, net, x, y)
+        o.zero_grad()
+        loss.backward()
+        if w.model == 'gpt':
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        o.step()
+        return loss.detach()
+    return torch.compile(step) if mode == 'compiled' else step
+
+
+def train(w, mode, folder):
+    x, y, order = work.rows(w, folder)
+    x, y, order = torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)), torch.from_numpy(order.copy())
+    step = step_of(w, net_of(w, folder), mode)
+    losses = [step(x[order[i]], y[order[i]]).item() for i in range(work.CHECKED)]
+    n = min(w.steps, len(order))
+    begun = time.perf_counter()
+    for i in range(n):
+        loss = step(x[order[i]], y[order[i]])
+    loss.item()
+    work.tell((time.perf_counter() - begun) * w.steps / n, losses)
+
+
+def infer(w, mode, folder):
+    net = net_of(w, folder).eval()
+    x = torch.from_numpy(work.images(folder)[0][:w.batch].copy())
+    call = torch.compile(net) if mode == 'compiled' else net
+    with torch.inference_mode():
+        for _ in range(work.WARM):
+            call(x)
+        work.tell(work.timed(lambda i: call(x), w.steps))
+
+
+def start(w, mode, folder):
+    x, y, order = work.rows(w, folder)
+    step = step_of(w, net_of(w, folder), mode)
+    step(torch.from_numpy(x[order[0]]), torch.from_numpy(y[order[0]])).item()
+    work.tell(time.perf_counter() - BEGUN)
+
+
+def notebook(w, mode, folder):
+    """The loop of the tutorial: a loader of rows, figures of each batch, and a test after each epoch."""
+    data = [torch.utils.data.TensorDataset(*(torch.from_numpy(a) for a in work.images(folder, split))) for split in ('train', 'test')]
+    loaders = [torch.utils.data.DataLoader(d, batch_size=64, shuffle=i == 0) for i, d in enumerate(data)]
+    net = net_of(w, folder)
+    o = optimizer(w, net)
+    for _ in range(10 if w.kind == 'notebook' else 1):
+        for loader, learn in zip(loaders, (True, False)):
+            total = right = 0
+            for x, y in loader:
+                with torch.set_grad_enabled(learn):
+                    out = net(x)
+                    loss = F.mse_loss(out, F.one_hot(y, 10).float())
+                if learn:
+                    o.zero_grad()
+                    loss.backward()
+                    o.step()
+                total += loss.item() * len(y)
+                right += (out.argmax(1) == y).sum().item()
+    work.tell(time.perf_counter() - BEGUN)
+
+
+def main():
+    args = work.arguments()
+    w = work.find(args.workload)
+    torch.set_num_threads(args.threads)
+    torch.set_num_interop_threads(1)
+    {'train': train, 'infer': infer, 'start': start, 'notebook': notebook, 'memory': train}[w.kind](w, args.mode, args.work)
+
+
+if __name__ == '__main__':
+    main()
