@@ -103,8 +103,8 @@ def infer_nnd(args, w, folder):
     if not os.path.exists(exe):
         for kind, name in (('obj', 'model.o'), ('header', 'model.h')):
             call([args.nnd, 'compile', w.model + '.nnd', '--weights', w.model + '.safetensors', '--batch', str(w.batch), '--emit', kind, '-o', name], folder, 1)
-        n = w.model.upper()
-        call(['cc', '-O2', '-I.', f'-DBATCH={w.batch}', f'-DSCRATCH=NND_{n}_INFER_SCRATCH_BYTES', f'-DINFER=nnd_{w.model}_infer',
+        entry = f'{w.model}_infer' + (f'_{w.batch}' if w.batch > 1 else '')
+        call(['cc', '-O2', '-I.', f'-DBATCH={w.batch}', f'-DSCRATCH=NND_{entry.upper()}_SCRATCH_BYTES', f'-DINFER=nnd_{entry}',
               os.path.join(HERE, 'infer.c'), 'model.o', '-lm', '-o', exe], folder, 1)
         work.images(folder)[0][:w.batch].tofile(exe + '.bin')
     return float(call([exe, exe + '.bin', str(w.steps)], folder, args.threads)[0].split()[0])
