@@ -84,10 +84,11 @@ static bool verify(Code *c, char *why, size_t nwhy)
     return ok;
 }
 
-static bool emit_module(Code *c, Module *m, int only, char *why, size_t nwhy)
+static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
 {
     Arena scratch = { 0 };
-    Emit e = { .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C) };
+    Emit e = { .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C),
+               .through_par = o->through_par };
 
     for (int i = 0; i < m->ngraph; i++)
         if (only < 0 || only == i)
@@ -126,7 +127,7 @@ static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, cha
     c->C = LLVMContextCreate();
     c->M = LLVMModuleCreateWithNameInContext(m->name, c->C);
     set_layout(c);
-    if (emit_module(c, m, only, why, nwhy) && optimise(c, o->opt_level, why, nwhy))
+    if (emit_module(c, m, only, o, why, nwhy) && optimise(c, o->opt_level, why, nwhy))
         return true;
     code_close(c);
     return false;

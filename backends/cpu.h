@@ -28,6 +28,7 @@ typedef struct Emit {
 
     /* the plan being emitted */
     const Plan        *p;
+    bool               through_par;    /* all kernels, as BackendOptions says */
 
     /* the kernel being emitted */
     const Kernel      *k;

@@ -151,7 +151,7 @@ static LLVMValueRef kernel_table(Entry *n, LLVMValueRef *kernel, LLVMValueRef *p
     for (int k = 0; k < p->nkernel; k++) {
         const Kernel *of = p->kernel[k];
         LLVMValueRef  v[NROW] = { kernel[k], place[k] ? place[k] : LLVMConstNull(n->ptr),
-                                  cpu_i64(n->e, cpu_is_parallel(of) ? of->body->extent : 1), cpu_i64(n->e, worth_sharing(n->e, of)) };
+                                  cpu_i64(n->e, cpu_is_parallel(of) ? of->body->extent : 1), cpu_i64(n->e, n->e->through_par || worth_sharing(n->e, of)) };
 
         row[k] = LLVMConstStructInContext(n->e->C, v, NROW, false);
     }

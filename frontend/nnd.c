@@ -41,6 +41,7 @@ static int run(Options *o)
     case CMD_run:     return cmd_run(o);
     case CMD_summary: return cmd_summary(o);
     case CMD_reduce:  return cmd_reduce(o);
+    case CMD_profile: return cmd_profile(o);
     case CMD_devices: return cmd_devices(o);
     case CMD_check:   return cmd_check(o);
     case CMD_dump:    return cmd_dump(o);

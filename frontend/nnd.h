@@ -72,6 +72,7 @@ int cmd_eval(Options *o);
 int cmd_predict(Options *o);
 int cmd_compile(Options *o);
 int cmd_run(Options *o);
+int cmd_profile(Options *o);
 int cmd_summary(Options *o);
 int cmd_check(Options *o);
 int cmd_dump(Options *o);

@@ -15,9 +15,9 @@ enum {
 #define COMMAND(name, operand, doc) BIT_##name = 1 << CMD_##name,
 #include "frontend/options.def"
     TRAIN = BIT_train, EVAL = BIT_eval, PREDICT = BIT_predict, COMPILE = BIT_compile, RUN = BIT_run,
-    SUMMARY = BIT_summary, CHECK = BIT_check, DUMP = BIT_dump, OPT = BIT_opt, REDUCE = BIT_reduce,
-    DATA = TRAIN | EVAL | PREDICT | COMPILE,                        /* those that read a data set */
-    MODEL = TRAIN | EVAL | PREDICT | COMPILE | RUN | SUMMARY | DUMP,  /* those that compile a model */
+    SUMMARY = BIT_summary, CHECK = BIT_check, DUMP = BIT_dump, PROFILE = BIT_profile, OPT = BIT_opt, REDUCE = BIT_reduce,
+    DATA = TRAIN | EVAL | PREDICT | COMPILE | PROFILE,                        /* those that read a data set */
+    MODEL = TRAIN | EVAL | PREDICT | COMPILE | RUN | SUMMARY | DUMP | PROFILE,  /* those that compile a model */
     EVERY = (1 << NCOMMAND) - 1
 };
 

@@ -168,7 +168,7 @@ def measure(args, w, folder, installed):
                 else:
                     x, losses = run_peer(args, w, *who, folder)
                     far = max((abs(a - b) / max(abs(a), 1e-6) for a, b in zip(ours, losses)), default=0)
-                    if far > 1e-4 and turn == 0:
+                    if far > 1e-3 and turn == 0:
                         wrong.append((who, f'losses differ by {far:.1e}'))
                 figures.setdefault(who, []).append(x)
             except (RuntimeError, subprocess.CalledProcessError, AttributeError) as e:
@@ -202,9 +202,8 @@ def line_of(w, of, wrong, names):
 def machine(build):
     cpu = re.search(r'model name\s*: (.*)', open('/proc/cpuinfo').read())
     said = [cpu.group(1) if cpu else 'a processor']
-    for program in ('peak', 'bandwidth'):
-        path = os.path.join(build, 'tests', program)
-        said.append(subprocess.run([path], capture_output=True, text=True).stdout.strip() if os.path.exists(path) else program + ' not built')
+    peak = os.path.join(build, 'tests', 'peak')
+    said.append(subprocess.run([peak], capture_output=True, text=True).stdout.strip() if os.path.exists(peak) else 'peak not built')
     return ', '.join(said)
 
 

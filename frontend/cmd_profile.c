@@ -1,0 +1,104 @@
+/* cmd_profile.c - nnd profile: where a training step's time goes. */
+#include "frontend/machine.h"
+#include "frontend/nnd.h"
+#include "frontend/profile.h"
+
+enum { WARM_STEPS = 5, NOTED_STEPS = 20, PEAK_TRIES = 100 };
+
+typedef struct Profiled {
+    Job        job;
+    NndData    data;
+    Compiled   code;
+    NndSession session;
+    NndPool   *pool;
+    Profile    profile;
+    NndError   err;
+} Profiled;
+
+static const Plan *train_plan(const Module *m, int64_t batch)
+{
+    for (int i = 0; i < m->ngraph; i++)
+        if (m->graph[i]->entry == ENTRY_TRAIN && m->graph[i]->batch == batch)
+            return m->plan[i];
+    return NULL;
+}
+
+static int compile_noted(Profiled *r, int64_t batch)
+{
+    NndWant needs[2] = { { NND_INIT, 0 }, { NND_TRAIN, batch } };
+
+    if (!r->job.compile.backend->needs_plan)
+        return complain(r->job.o, EXIT_USAGE, "--target: the target %s has no kernels", r->job.compile.backend->name);
+    r->job.compile.target.through_par = true;
+    return compile_wanted(&r->job, &r->code, needs, 2);
+}
+
+/* Whole batches of one epoch alone, so every step is the same entry's. */
+static int run_steps(Profiled *r, int64_t batch, int64_t warm, int64_t steps)
+{
+    Options *o = r->job.o;
+    NndFit   fit = { .batch = batch, .epochs = 1, .max_steps = warm + steps, .seed = r->job.checked->train.seed };
+    NndData  train = r->data;
+    int      status;
+
+    train.nrow[NND_SPLIT_TRAIN] -= train.nrow[NND_SPLIT_TRAIN] % batch;
+    train.nrow[NND_SPLIT_TEST] = train.nrow[NND_SPLIT_VALID] = 0;
+    if (nnd_session_open(&r->session, r->code.image, train.nrow[NND_SPLIT_TRAIN], &r->err) || nnd_session_init(&r->session, fit.seed, &r->err))
+        return complain_runtime(o, &r->err);
+    if ((status = open_pool(&r->job, &r->pool)))
+        return status;
+    profile_open(&r->profile, train_plan(r->code.module, batch), r->pool ? nnd_pool_par(r->pool) : NULL, warm, steps, &o->mem);
+    r->session.par = &r->profile.par;
+    return nnd_fit(&r->session, &train, &fit, &r->err) ? complain_runtime(o, &r->err) : EXIT_WELL;
+}
+
+static int tell(Profiled *r)
+{
+    Options    *o = r->job.o;
+    Peak        peak = { 0 };
+    const char *trace = o->value[OPTION_trace].text;
+
+    peak.flops = machine_flops(PEAK_TRIES, &peak.unit);
+    peak.bytes = machine_bandwidth();
+    profile_print(stdout, &r->profile, &peak, &o->mem);
+    if (trace && profile_trace(&r->profile, trace, &r->err))
+        return complain_runtime(o, &r->err);
+    return EXIT_WELL;
+}
+
+static int profile(Profiled *r)
+{
+    Options           *o = r->job.o;
+    const OptionValue *batch_given = &o->value[OPTION_batch], *steps_given = &o->value[OPTION_steps];
+    int64_t            batch, steps = steps_given->given ? steps_given->count : NOTED_STEPS, whole;
+    int                status;
+
+    if (!r->job.checked->train.present)
+        return complain(o, EXIT_MODEL, "%s has no train block", o->file);
+    batch = batch_given->given ? batch_given->count : r->job.checked->train.batch;
+    if ((status = compile_noted(r, batch)) || (status = open_data(&r->job, &r->data, false)))
+        return status;
+    whole = r->data.nrow[NND_SPLIT_TRAIN] / batch;
+    if (whole < WARM_STEPS + 1)
+        return complain(o, EXIT_USAGE, "an epoch has %lld whole batches of %lld rows, profile wants %d", (long long)whole, (long long)batch,
+                        WARM_STEPS + 1);
+    steps = steps > whole - WARM_STEPS ? whole - WARM_STEPS : steps;
+    if ((status = run_steps(r, batch, WARM_STEPS, steps)))
+        return status;
+    return tell(r);
+}
+
+int cmd_profile(Options *o)
+{
+    Profiled r = { 0 };
+    int      status = job_open(&r.job, o);
+
+    if (!status)
+        status = profile(&r);
+    nnd_session_close(&r.session);
+    nnd_pool_close(r.pool);
+    compiled_free(&r.code);
+    nnd_data_close(&r.data);
+    job_close(&r.job);
+    return status;
+}
