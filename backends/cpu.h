@@ -36,7 +36,7 @@ typedef struct Emit {
     LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element; of a scalar: its value */
     LLVMValueRef      *scope;      /* of each buffer used, and last of the row numbers: its alias scope, and */
     LLVMValueRef      *apart;      /* the list of those that share no memory with it */
-    LLVMValueRef       rows;
+    LLVMValueRef       rows, next_rows;
     bool               shared;     /* buffers lie where NndStep.place says */
     LLVMValueRef      *var;        /* each index variable, i64; inside a vec loop: of lane 0, a vector if it was picked lane by lane */
     LLVMValueRef      *value;      /* scalar, or a vector of `lanes` */
@@ -61,6 +61,10 @@ LLVMValueRef cpu_int(LLVMValueRef like, int64_t x);
 LLVMValueRef cpu_const(Emit *e, Dtype d, double x);
 LLVMValueRef cpu_shuffle(Emit *e, LLVMValueRef a, LLVMValueRef b, const int *lane, int n);
 LLVMValueRef cpu_part(Emit *e, LLVMValueRef v, int from, int n);              /* lanes from.. of a vector */
+/* hints (cpu_fetch.c): what s reads of another row, which begins at `row`; what is loaded behind a loop that folds */
+void         cpu_fetch_row(Emit *e, const Stmt *s, LLVMValueRef row);
+void         cpu_fetch_behind(Emit *e, const Stmt *loop);
+
 LLVMValueRef cpu_intrinsic(Emit *e, const char *name, LLVMTypeRef *overload, int noverload, LLVMValueRef *arg, int narg);
 LLVMValueRef cpu_intrinsic1(Emit *e, const char *name, LLVMValueRef a);       /* overloaded on its argument's type */
 

@@ -117,8 +117,10 @@ void cpu_bases(Emit *e)
         const Buffer *b = &e->p->buf[buf[i]];
 
         e->base[buf[i]] = buffer_base(e, b, i);
-        if (b->seg == SEG_FIELD && !e->rows)
-            e->rows = pointer_member(e, offsetof(NndStep, row));
+        if (b->seg != SEG_FIELD || e->rows)
+            continue;
+        e->rows = pointer_member(e, offsetof(NndStep, row));
+        e->next_rows = pointer_member(e, offsetof(NndStep, next));
     }
     make_scopes(e, buf, n);
 }

@@ -67,7 +67,11 @@ static int metric_count(const Module *m)
 static void fill_batch(Entry *n, LLVMValueRef i)
 {
     LLVMBuilderRef B = n->e->B;
-    LLVMValueRef row = LLVMBuildMul(B, i, cpu_i64(n->e, n->e->p->batch * 4), "");
+    LLVMValueRef row = LLVMBuildMul(B, i, cpu_i64(n->e, n->e->p->batch * 4), ""), next = LLVMBuildAdd(B, i, cpu_i64(n->e, 1), "");
+
+    next = LLVMBuildICmp(B, LLVMIntSLT, next, field(n, offsetof(NndCall, nbatch), n->i64), "");
+    next = LLVMBuildSelect(B, next, LLVMBuildAdd(B, row, cpu_i64(n->e, n->e->p->batch * 4), ""), row, "");
+    set(n, offsetof(NndStep, next), bytes(n, field(n, offsetof(NndCall, row), n->ptr), next));
     LLVMValueRef metric = LLVMBuildMul(B, i, cpu_i64(n->e, metric_count(n->e->m) * 8), "");
 
     set(n, offsetof(NndStep, index), i);

@@ -230,6 +230,7 @@ static void emit_loop(Emit *e, const Stmt *s)
     } else if (e->k->scheduled && s->sieve) {
         sieve_loop(e, s);
     } else if (!cpu_is_unrolled(e, s)) {
+        cpu_fetch_behind(e, s);
         running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, s->extent), 1, emit_body);
     } else if (!cpu_fold_row(e, s)) {
         for (int64_t i = 0; i < s->extent; i++) {

@@ -256,12 +256,12 @@ static Place buffer_place(Emit *e, const Stmt *s, LLVMValueRef base)
                     s->kind == ST_LOAD && s->narg ? e->value[s->arg[0]] : NULL, base };
 }
 
-/* Where the row begins whose number the batch lists `lane` places on; the condition is this lane's. */
-static LLVMValueRef row_base(Emit *e, const Stmt *s, int64_t lane, LLVMValueRef condition)
+/* Where the row begins whose number the batch's `rows` list `lane` places on; the condition is this lane's. */
+static LLVMValueRef row_base(Emit *e, const Stmt *s, LLVMValueRef rows, int64_t lane, LLVMValueRef condition)
 {
     const Buffer *b = &e->p->buf[s->buf];
     LLVMTypeRef i32 = LLVMInt32TypeInContext(e->C);
-    Place at = { cpu_element(e, e->rows, i32, s->row, 1), 0, DT_i32, e->p->nbuf, NULL, e->rows };
+    Place at = { cpu_element(e, rows, i32, s->row, 1), 0, DT_i32, e->p->nbuf, NULL, rows };
     LLVMValueRef row;
 
     row = load_if(e, &at, i32, elements_on(e, i32, at.pointer, lane * cpu_lane_stride(e, s->row)), condition);
@@ -282,7 +282,7 @@ static LLVMValueRef load_apart(Emit *e, const Stmt *s)
         LLVMValueRef condition = lane_condition(e, &of, i), x;
 
         e->var = cpu_lane_vars(e, s, i);
-        Place at = buffer_place(e, s, b->seg == SEG_FIELD ? row_base(e, s, i, condition) : e->base[s->buf]);
+        Place at = buffer_place(e, s, b->seg == SEG_FIELD ? row_base(e, s, e->rows, i, condition) : e->base[s->buf]);
 
         x = load_if(e, &at, type, elements_on(e, type, at.pointer, i * at.stride), condition);
         v = LLVMBuildInsertElement(e->B, v, x, cpu_i64(e, i), "");
@@ -318,7 +318,9 @@ LLVMValueRef cpu_load(Emit *e, const Stmt *s)
 
     if (cpu_is_picked(e, s->at) || (by_row && (cpu_lane_stride(e, s->row) || cpu_is_picked(e, s->row) || own_condition)))
         return load_apart(e, s);
-    at = buffer_place(e, s, by_row ? row_base(e, s, 0, s->narg ? e->value[s->arg[0]] : NULL) : e->base[s->buf]);
+    if (by_row && !s->narg && cpu_lane_stride(e, s->at) == 1)
+        cpu_fetch_row(e, s, row_base(e, s, e->next_rows, 0, NULL));
+    at = buffer_place(e, s, by_row ? row_base(e, s, e->rows, 0, s->narg ? e->value[s->arg[0]] : NULL) : e->base[s->buf]);
     return cpu_load_place(e, &at);
 }
 

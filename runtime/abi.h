@@ -165,6 +165,7 @@ struct NndStep {
     void              *state, *scratch;
     const void *const *field;
     const int32_t     *row;          /* this batch's rows */
+    const int32_t     *next;         /* those of the call's next batch, which kernels fetch ahead; of the last batch, its own */
     void *const       *out;
     int64_t            index;        /* which batch of the call: infer's offset into inputs and outputs */
     int64_t            step, steps, epoch;
