@@ -196,6 +196,7 @@ static const char *dump_stage(FILE *f, Module *m, StageWant s, const CompileOpti
         return why;
     if (s.stage == STAGE_LLVM || s.stage == STAGE_ASM)
         return emit(f, m, s.stage == STAGE_LLVM ? EMIT_LLVM : EMIT_ASM, o, mem);
+    m->explain = s.stage == STAGE_PASS && s.pass == PASS_fuse;
     module_print(f, m);
     return NULL;
 }

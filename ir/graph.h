@@ -29,6 +29,7 @@ typedef struct Node {
     Attr       attr;
     Type       type;
     Loc        loc;                         /* of the first that made it; not part of its identity */
+    const char *why;                        /* what fuse says of it, for people; NULL: nothing */
     int        kernel;                      /* given by fuse: from 1 in order of execution; 0: computed where it is used */
 } Node;
 
@@ -111,6 +112,7 @@ struct Module {
     const char *name;                       /* the model's */
     const char *text;                       /* the model file's */
     bool       float64;                     /* --float 64: f32 means f64 */
+    bool       explain;                     /* graphs are printed with what fuse says of their nodes, as comments */
     Slot      *slot;  int nslot, cslot;
     Graph    **graph; int ngraph, cgraph;   /* the entries in order, each at its batch */
     Graph     *update;

@@ -156,6 +156,8 @@ static void print_node(FILE *f, const Module *m, int id, const Node *nd)
     if (nd->kernel)
         fprintf(f, " in k%d", nd->kernel);
     text_place(f, nd->loc);
+    if (m->explain && nd->why)
+        fprintf(f, "    # %s", nd->why);
     fputc('\n', f);
 }
 

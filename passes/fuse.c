@@ -92,13 +92,13 @@ static void mark_fold_source(Fuse *f, int id)
     if (op_info[nd->op].cls == CLASS_MOVE && !is_stored_first(nd))
         mark_fold_source(f, nd->arg[0].id);
     else if (!is_edge(nd))
-        f->must[id] = true;
+        f->must[id] = "a contraction reads it many times";
 }
 
 static void mark_must(Fuse *f)
 {
     for (int i = 0; i < f->g->nwrite; i++) {
-        f->must[f->g->write[i].value.id] = true;
+        f->must[f->g->write[i].value.id] = "a slot gets it";
         f->nuse[f->g->write[i].value.id]++;
     }
     for (int id = 1; id < f->g->nnode; id++) {
@@ -106,7 +106,8 @@ static void mark_must(Fuse *f)
 
         for (int i = 0; i < nd->narg; i++) {
             f->nuse[nd->arg[i].id]++;
-            f->must[nd->arg[i].id] |= nd->op == OP_next || nd->op == OP_stack;
+            if (nd->op == OP_next || nd->op == OP_stack)
+                f->must[nd->arg[i].id] = "it is kept for another step";
             if (op_info[nd->op].cls == CLASS_FOLD)
                 mark_fold_source(f, nd->arg[i].id);
         }
@@ -116,7 +117,7 @@ static void mark_must(Fuse *f)
 
         if (arg && !reshape_refines(&arg->type, &nd->type)
             && !takes_joint_index(f, nd->arg[0].id, nd->type.rank ? nd->type.dim[0] : 1))
-            f->must[nd->arg[0].id] = true;
+            f->must[nd->arg[0].id] = "its axes are joined, and it is looked at by them";
     }
 }
 
@@ -223,19 +224,34 @@ static bool readers_allow(Fuse *f, int id, int k)
 
 /* ---- decisions ---- */
 
+/* For people: why id is not in kernel k (0: in any), named by one of its nodes.  Returns false. */
+static bool apart(Fuse *f, int id, int k, const char *why)
+{
+    f->why[id] = k ? arena_printf(f->mem, "not with %%%d: %s", f->k[k].member, why) : why;
+    return false;
+}
+
 static bool try_join(Fuse *f, int id)
 {
     Last last = { 0, f->scan[id] };
     int  k;
 
-    if (!is_point(at(f, id)) || (f->alone && f->alone[id]))
+    if (!is_point(at(f, id)))
         return false;
+    if (f->alone && f->alone[id])
+        return apart(f, id, 0, "a write that waits for the slot's readers");
     each_kernel(f, id, true, visit_last, &last);
     k = last.best;
-    if (!k || f->k[k].alone || !ty_same_shape(&f->k[k].domain, &at(f, id)->type))
+    if (!k)
         return false;
-    if (!each_kernel(f, id, true, visit_fits, &k) || !readers_allow(f, id, k))
-        return false;
+    if (f->k[k].alone)
+        return apart(f, id, k, "it stores as it goes, and nothing joins it");
+    if (!ty_same_shape(&f->k[k].domain, &at(f, id)->type))
+        return apart(f, id, k, "its kernel has another shape");
+    if (!each_kernel(f, id, true, visit_fits, &k))
+        return apart(f, id, k, "what lies between needs its kernel whole");
+    if (!readers_allow(f, id, k))
+        return apart(f, id, k, "the slot that this writes is read behind it");
     put(f, id, k);
     each_kernel(f, id, true, visit_add, &k);
     return true;
@@ -262,6 +278,46 @@ static bool may_float(const Fuse *f, const double *times, int id)
     if (op_info[nd->op].cls == CLASS_MOVE)
         return true;
     return times[id] <= 1.0 || float_cost(f, id) <= FLOAT_COST;
+}
+
+/* For people: what became of a node that no kernel took. */
+static void tell_apart(Fuse *f, const double *times, int id)
+{
+    const Node *nd = at(f, id);
+    const char *stored = f->must[id];
+
+    if (!f->kernel[id] && is_point(nd))
+        f->why[id] = times[id] <= 1.0 ? "computed by its user" : "computed again by its users: cheaper than to store";
+    if (!f->kernel[id])
+        return;
+    if (!stored)
+        stored = arena_printf(f->mem, "its users would compute it %.0f times", times[id]);
+    f->why[id] = f->why[id] ? arena_printf(f->mem, "%s; stored: %s", f->why[id], stored) : arena_printf(f->mem, "stored: %s", stored);
+}
+
+/* For people: a reduction or contraction, and the kernels that make what it takes. */
+static bool visit_sources(Fuse *f, int k, bool same_place, void *ctx)
+{
+    const char **text = ctx;
+
+    (void)same_place;
+    char        one[16];
+
+    snprintf(one, sizeof one, "%%%d", f->k[k].member);
+    if (!strstr(*text, one))
+        *text = arena_printf(f->mem, "%s%s%s", *text, **text ? ", " : "", one);
+    return true;
+}
+
+static void tell_head(Fuse *f, int id)
+{
+    const char *sources = "";
+
+    if (!is_head(at(f, id)))
+        return;
+    each_kernel(f, id, true, visit_sources, &sources);
+    if (*sources)
+        f->why[id] = arena_printf(f->mem, "not with %s: each result needs many of its elements", sources);
 }
 
 /* times[id]: evaluations of an element of id if all movement and points floated to their users. */
@@ -307,6 +363,7 @@ static void sink(Fuse *f, const bool *stored, const bool *used_inside, int *memb
             continue;
         members[f->kernel[id]]--;
         f->kernel[id] = 0;
+        f->why[id] = "computed by its users: all that it takes is stored";
     }
 }
 
@@ -319,7 +376,7 @@ static void sink_points(Fuse *f)
         const Node *nd = at(f, id);
 
         members[f->kernel[id]]++;
-        stored[id] |= f->must[id];
+        stored[id] |= f->must[id] != NULL;
         for (int i = 0; i < nd->narg; i++) {
             int a = nd->arg[i].id;
 
@@ -359,10 +416,14 @@ static void assign(Fuse *f)
             continue;
         if (scan_is_result(at(f, id)->op))
             put_result(f, id);
-        else if (is_head(at(f, id)) || is_loop(at(f, id)))
+        else if (is_head(at(f, id)) || is_loop(at(f, id))) {
+            tell_head(f, id);
             new_kernel(f, id);
-        else if (!try_join(f, id) && !may_float(f, times, id))
-            new_kernel(f, id);
+        } else if (!try_join(f, id)) {
+            if (!may_float(f, times, id))
+                new_kernel(f, id);
+            tell_apart(f, times, id);
+        }
     }
     sink_points(f);
 }
@@ -436,7 +497,8 @@ static Graph *fuse_graph(const Graph *from)
         f.words = f.g->nnode / 64 + 1;
         f.next = arena_array(mem, int, f.g->nnode);
         f.kernel = arena_array(mem, int, f.g->nnode);
-        f.must = arena_array(mem, bool, f.g->nnode);
+        f.must = arena_array(mem, const char *, f.g->nnode);
+        f.why = arena_array(mem, const char *, f.g->nnode);
         f.nuse = arena_array(mem, int, f.g->nnode);
         f.k = arena_array(mem, FuseKernel, f.g->nnode + 1);
         f.scan = scan_of_nodes(f.g);
@@ -445,9 +507,11 @@ static Graph *fuse_graph(const Graph *from)
         mark_must(&f);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])
-                f.must[f.g->node[id].arg[0].id] = true;
+                f.must[f.g->node[id].arg[0].id] = "a slot gets a copy of it, later";
         assign(&f);
         slot = fuse_order(&f);
+        for (int id = 1; id < f.g->nnode; id++)
+            f.g->node[id].why = f.why[id];
         if (slot < 0)
             return f.g;
         assert(!defer[slot] && "a deferred write conflicts with nothing");

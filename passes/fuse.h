@@ -17,7 +17,8 @@ typedef struct Fuse {
     Graph      *g;
     Arena      *mem;
     int        *kernel;    /* of each node; 0: floats to its users */
-    bool       *must;      /* needs memory: written, or read many times by a contraction */
+    const char **must;     /* why it needs memory: written, or read many times by a contraction; NULL: it may do without */
+    const char **why;      /* of each node, for people: why it is not with its neighbours, or is */
     int        *nuse;      /* users, a write counts as one */
     bool       *alone;     /* copies made for deferred writes */
     FuseKernel *k;         /* k[1..nk] */
