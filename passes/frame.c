@@ -231,7 +231,7 @@ static Ref place_of_its_own(Graph *g, Loc loc, Ref a)
 }
 
 /* Sizes that make a register tile worth a copy; a fold up to so long is better taken in order, along contiguous columns. */
-enum { TILE_SIDE = 16, SHORT_FOLD = 64 };
+enum { TILE_SIDE = 16, SHORT_FOLD = 64, FEW_PRODUCTS = 512, MANY_ROWS = 512 };
 
 /* One operand of a contraction with batch axes: these axes, and the folded ones. */
 typedef struct Operand { Ref arg; int nb, nc; const int64_t *batch, *fold; } Operand;
@@ -284,6 +284,17 @@ static Ref laid_out(Graph *g, Loc loc, const Operand *o, bool fold_first, int64_
     return place_of_its_own(g, loc, as_it_is ? o->arg : graph_transpose(g, loc, o->arg, perm));
 }
 
+/* Many rows of a short fold along which both operands are contiguous: each result would be folded from lanes, which costs as much as a quarter of
+ * its products.  With columns last instead, vectors run along them.  Only where a step is trained: elsewhere a row alone, for which a
+ * copy is too much, has the bits that it has among others. */
+static bool wants_columns(Graph *g, const Operand *a, const Operand *b)
+{
+    int last[2] = { graph_at(g, a->arg)->type.rank - 1, graph_at(g, b->arg)->type.rank - 1 };
+
+    return g->entry == ENTRY_TRAIN && a->nb == 0 && a->nc == 1 && a->fold[0] == last[0] && b->fold[0] == last[1]
+        && fold_count(g, b) <= FEW_PRODUCTS && free_count(g, a) >= MANY_ROWS && free_count(g, b) >= TILE_SIDE;
+}
+
 static Ref frame_dot(Graph *g, const Node *nd, const Ref *arg, void *ctx)
 {
     DotAxes d = nd->op == OP_dot ? attr_dot(&nd->attr) : (DotAxes){ 0 };
@@ -292,6 +303,11 @@ static Ref frame_dot(Graph *g, const Node *nd, const Ref *arg, void *ctx)
     Ref     in[2];
 
     (void)ctx;
+    if (nd->op == OP_dot && wants_columns(g, &a, &b)) {
+        in[0] = arg[0];
+        in[1] = laid_out(g, nd->loc, &b, true, bb, bc);
+        return graph_make(g, OP_dot, nd->loc, 2, in, attr_dot_make(&g->m->mem, 0, NULL, NULL, 1, d.ac, bc), NULL, NULL);
+    }
     if (!d.nb || free_count(g, &a) < TILE_SIDE || free_count(g, &b) < TILE_SIDE)
         return graph_clone_node(g, nd, arg);
     in[0] = laid_out(g, nd->loc, &a, false, ab, ac);

@@ -25,6 +25,9 @@
 /* Recomputing more than this many operations at each use costs more than a store and a load. */
 enum { FLOAT_COST = 3 };
 
+/* Elements of a window that are looked at one by one. */
+enum { WINDOW = 16 };
+
 static bool is_edge(const Node *nd)  { return op_info[nd->op].cls == CLASS_EDGE; }
 static bool is_point(const Node *nd) { return op_info[nd->op].cls == CLASS_POINT; }
 
@@ -224,6 +227,26 @@ static bool readers_allow(Fuse *f, int id, int k)
 
 /* ---- decisions ---- */
 
+/* Of a window's largest element, the place: found where the element is, as its kernel has the window at hand.  Rows are longer than
+ * that, and taken by loops of their own kind. */
+static bool try_sibling(Fuse *f, int id)
+{
+    const Node *nd = at(f, id);
+    int64_t each = ty_count(&at(f, nd->arg[0].id)->type) / ty_count(&nd->type);
+
+    for (int j = 1; nd->op == OP_argmax && each <= WINDOW && j < id; j++) {
+        const Node *most = at(f, j);
+
+        if ((most->op != OP_first_max && most->op != OP_max) || most->arg[0].id != nd->arg[0].id || most->attr.n != nd->attr.n
+            || memcmp(most->attr.v, nd->attr.v, (size_t)nd->attr.n * sizeof *nd->attr.v) || f->scan[j] != f->scan[id]
+            || !readers_allow(f, id, f->kernel[j]))
+            continue;
+        put(f, id, f->kernel[j]);
+        return true;
+    }
+    return false;
+}
+
 /* For people: why id is not in kernel k (0: in any), named by one of its nodes.  Returns false. */
 static bool apart(Fuse *f, int id, int k, const char *why)
 {
@@ -416,6 +439,8 @@ static void assign(Fuse *f)
             continue;
         if (scan_is_result(at(f, id)->op))
             put_result(f, id);
+        else if (try_sibling(f, id))
+            continue;
         else if (is_head(at(f, id)) || is_loop(at(f, id))) {
             tell_head(f, id);
             new_kernel(f, id);

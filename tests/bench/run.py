@@ -92,8 +92,13 @@ def call(command, folder, threads):
 
 
 def train_nnd(args, w, folder):
-    epochs = ['--epochs', '2'] if w.steps > 100 else ['--epochs', '1', '--steps', str(w.steps)]
-    call([args.nnd, 'train', w.model + '.nnd', '--data', data_of(args, folder, w.model), '--threads', str(args.threads), '--log', 'log.csv', *epochs],
+    short = []
+    if w.steps <= 100:      # epochs of as many rows as the steps take; the first one's seconds hold what is left of compiling
+        order = np.load(os.path.join(folder, 'order_gpt.npy' if w.model == 'gpt' else 'order.npy'))[:, :w.steps * w.batch]
+        np.save(os.path.join(folder, 'short.npy'), order)
+        short = ['--order', 'short.npy']
+    call([args.nnd, 'train', w.model + '.nnd', '--data', data_of(args, folder, w.model), '--threads', str(args.threads), '--log', 'log.csv',
+          '--epochs', '2', *short],
          folder, args.threads)
     return float(list(csv.DictReader(open(os.path.join(folder, 'log.csv'))))[-1]['seconds'])
 
