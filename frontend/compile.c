@@ -58,18 +58,30 @@ typedef struct Watch {
     FILE    *times;        /* NULL: no times */
     FILE    *dump;         /* every pass's result is printed here; NULL: none is */
     Compare *compare;      /* every pass's result is run and compared; NULL: none is */
+    double   ms[NPASS];    /* of each pass */
 } Watch;
 
 static const char *after_pass(void *ctx, Module *m, Pass p, double elapsed_ms)
 {
-    const Watch *w = ctx;
+    Watch *w = ctx;
 
-    compile_time(w->times, pass_info[p].name, elapsed_ms);
+    w->ms[p] = elapsed_ms;
     if (w->dump) {
         fprintf(w->dump, "\n# after %s\n", pass_info[p].name);
         module_print(w->dump, m);
     }
     return w->compare ? compare_pass(w->compare, m, pass_info[p].name) : NULL;
+}
+
+/* A line a pass, with its share of all of them. */
+static void tell_times(const Watch *w, Pass last)
+{
+    double sum = 0;
+
+    for (int i = 0; i <= (int)last; i++)
+        sum += w->ms[i];
+    for (int i = 0; w->times && i <= (int)last; i++)
+        fprintf(w->times, "time: %-10s %8.2f ms %5.1f %%\n", pass_info[i].name, w->ms[i], sum > 0 ? 100 * w->ms[i] / sum : 0);
 }
 
 /* The oracle evaluates what the model says before anything is made faster: it stops where update has joined
@@ -87,7 +99,11 @@ static const char *run_passes(Module *m, Pass last, const CompileOptions *o, Wat
 
     for (int i = 0; i < NPASS; i++)
         only[i] = i <= (int)last;
-    return pipeline_run(m, &p);
+    const char *why = pipeline_run(m, &p);
+
+    if (!why)
+        tell_times(w, last);
+    return why;
 }
 
 static const char *build_failed(Model *md, Arena *mem)

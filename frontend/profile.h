@@ -4,8 +4,7 @@
 
 #include <stdio.h>
 
-#include "ir/kernel.h"
-#include "runtime/nnd.h"
+#include "frontend/nnd.h"
 
 /* Who calls kernels, and notes when.  A step calls the plan's kernels in their order, those of a scan once for each of its steps. */
 typedef struct Profile {

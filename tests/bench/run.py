@@ -49,6 +49,9 @@ def prepare(args, folder):
     for split, name in (('train', 'train'), ('test', 't10k')):
         np.save(os.path.join(folder, split + '-images.npy'), idx(os.path.join(args.data, name + '-images-idx3-ubyte.gz')))
         np.save(os.path.join(folder, split + '-labels.npy'), idx(os.path.join(args.data, name + '-labels-idx1-ubyte.gz')))
+        for kind in ('images-idx3', 'labels-idx1'):
+            with gzip.open(os.path.join(args.data, f'{name}-{kind}-ubyte.gz')) as f, open(os.path.join(folder, f'{name}-{kind}-ubyte'), 'wb') as out:
+                shutil.copyfileobj(f, out)
     random = np.random.default_rng(1)
     np.save(os.path.join(folder, 'order.npy'), np.stack([random.permutation(60000) for _ in range(2)]))
     licenses = '/usr/share/common-licenses'
@@ -78,7 +81,7 @@ def environment(threads):
 
 
 def call(command, folder, threads):
-    """Its output, and the most memory it held, in bytes; what it wrote to stderr is in the error."""
+    """Its output, the most memory it held, in bytes, and what it said on stderr."""
     pinned = ['taskset', '-c', ','.join(map(str, range(threads)))] + command if shutil.which('taskset') else command
     with tempfile.TemporaryFile('w+') as out, tempfile.TemporaryFile('w+') as err:
         p = subprocess.Popen(pinned, cwd=folder, env=environment(threads), stdout=out, stderr=err)
@@ -88,7 +91,7 @@ def call(command, folder, threads):
         text, said = out.read(), err.read()
     if p.returncode:
         raise RuntimeError(said.strip().splitlines()[-1] if said.strip() else f'exit status {p.returncode}')
-    return text, used.ru_maxrss * 1024
+    return text, used.ru_maxrss * 1024, said
 
 
 def train_nnd(args, w, folder):
@@ -116,9 +119,8 @@ def infer_nnd(args, w, folder):
 
 
 def start_nnd(args, w, folder):
-    out = subprocess.run([args.nnd, 'train', w.model + '.nnd', '--data', args.data, '--steps', '1', '--threads', str(args.threads), '--time'], cwd=folder,
-                         capture_output=True, text=True, check=True)
-    return float(re.search(r'first step +([\d.]+) ms', out.stdout + out.stderr).group(1)) / 1000
+    said = call([args.nnd, 'train', w.model + '.nnd', '--data', folder, '--steps', '1', '--threads', str(args.threads), '--time'], folder, args.threads)[2]
+    return float(re.search(r'first step +([\d.]+) ms', said).group(1)) / 1000
 
 
 def notebook_nnd(args, w, folder):
@@ -136,7 +138,7 @@ NND = {'train': train_nnd, 'infer': infer_nnd, 'start': start_nnd, 'notebook': n
 
 def run_peer(args, w, peer, mode, folder):
     """The figure in its unit's base, and losses."""
-    text, held = call([sys.executable, os.path.join(HERE, f'peer_{peer}.py'), w.name, mode, '--work', folder, '--threads', str(args.threads)],
+    text, held, _ = call([sys.executable, os.path.join(HERE, f'peer_{peer}.py'), w.name, mode, '--work', folder, '--threads', str(args.threads)],
                       folder, args.threads)
     told = json.loads(text.strip().splitlines()[-1])
     return held if w.kind == 'memory' else told['seconds'], told['losses']
