@@ -195,6 +195,20 @@ static void test_rows(void **state)
                  extents[x], extents[x], marks(lane_counts[l], false), extents[x], extents[x], marks(lane_counts[l], x & 1), extents[x] / 2);
 }
 
+/* Bytes divided by a number: all 256, by numbers for which the quotient is made of products, and by others (0, tiny, no number). */
+static void test_bytes_divided(void **state)
+{
+    static const char *const by[] = { "255", "3", "-7", "0.1", "256", "1e-45", "1e38", "0", "-0", "inf", "nan", "127.5" };
+
+    (void)state;
+    for EACH(l, lane_counts)
+        for EACH(k, by)
+            same(HEAD "slot @y : output f32[256]\n" "graph infer 1 {\n}\nplan infer 1 {\n  buffer b0 : output 0 f32[256] @y\n  scratch 0\n"
+                 "  kernel k0 \"\" scheduled flops 0 {\n    for i0 < 256 %s {\n      %%0 = index i0 : i32\n      %%1 = cast %%0 : u8 from i32\n"
+                 "      %%2 = cast %%1 : f32 from u8\n      %%3 = %s : f32\n      %%4 = div %%2, %%3 : f32\n      store b0[i0], %%4\n    }\n  }\n}\n",
+                 marks(lane_counts[l], false), by[k]);
+}
+
 /* Scalars, metrics, state, an index and random bits. */
 static void test_step(void **state)
 {
@@ -496,7 +510,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_operations), cmocka_unit_test(test_operations_on_other_cpus), cmocka_unit_test(test_strides),
-        cmocka_unit_test(test_rows), cmocka_unit_test(test_step), cmocka_unit_test(test_tile), cmocka_unit_test(test_folds), cmocka_unit_test(test_sieves), cmocka_unit_test(test_mixed_lanes),
+        cmocka_unit_test(test_rows), cmocka_unit_test(test_bytes_divided), cmocka_unit_test(test_step), cmocka_unit_test(test_tile), cmocka_unit_test(test_folds), cmocka_unit_test(test_sieves), cmocka_unit_test(test_mixed_lanes),
         cmocka_unit_test(test_lane_locals), cmocka_unit_test(test_unscheduled), cmocka_unit_test(test_rows_in_place),
         cmocka_unit_test(test_pieces), cmocka_unit_test(test_own_scalars), cmocka_unit_test(test_unknown_cpu),
         cmocka_unit_test(test_emit),
