@@ -7,29 +7,22 @@
 #include <assert.h>
 
 #include "ir/scan.h"
+#include "passes/move.h"
 #include "passes/pass.h"
-
-/* A cast to the dtype that it has: the value at a place of its own. */
-static Ref place_of_its_own(Graph *g, Loc loc, Ref a)
-{
-    int64_t dtype = graph_at(g, a)->type.dtype;
-
-    return graph_make(g, OP_cast, loc, 1, &a, attr_make(&g->m->mem, 1, &dtype), NULL, NULL);
-}
 
 static Ref copy_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 {
     Ref r = graph_clone_node(to, nd, arg);
 
     (void)ctx;
-    return nd->op == OP_read ? place_of_its_own(to, nd->loc, r) : r;
+    return nd->op == OP_read ? move_own_place(to, nd->loc, r) : r;
 }
 
 /* Behind all that is computed: equal nodes are one, so a copy of a copy is taken until it is a new one. */
 static void write_last(Graph *to, const Write *w, Ref value, int nnode)
 {
     while (value.id < nnode)
-        value = place_of_its_own(to, w->loc, value);
+        value = move_own_place(to, w->loc, value);
     graph_write(to, w->loc, w->slot, value);
 }
 

@@ -222,14 +222,6 @@ static Ref frame_overlap(Graph *g, const Node *nd, Ref a)
 
 /* ---- dot ---- */
 
-/* A cast to the dtype that it has: the value at a place of its own. */
-static Ref place_of_its_own(Graph *g, Loc loc, Ref a)
-{
-    int64_t dtype = graph_at(g, a)->type.dtype;
-
-    return graph_make(g, OP_cast, loc, 1, &a, (Attr){ 1, &dtype }, NULL, NULL);
-}
-
 /* Sizes that make a register tile worth a copy; a fold up to so long is better taken in order, along contiguous columns. */
 enum { TILE_SIDE = 16, SHORT_FOLD = 64, FEW_PRODUCTS = 512, MANY_ROWS = 512 };
 
@@ -281,7 +273,7 @@ static Ref laid_out(Graph *g, Loc loc, const Operand *o, bool fold_first, int64_
         fold[i] = from[o->fold[i]];
     if (as_it_is && op_info[graph_at(g, o->arg)->op].cls != CLASS_MOVE)
         return o->arg;
-    return place_of_its_own(g, loc, as_it_is ? o->arg : graph_transpose(g, loc, o->arg, perm));
+    return move_own_place(g, loc, as_it_is ? o->arg : graph_transpose(g, loc, o->arg, perm));
 }
 
 /* Many rows of a short fold along which both operands are contiguous: each result would be folded from lanes, which costs as much as a quarter of
@@ -335,7 +327,7 @@ static Ref frame_kept(Graph *g, const Node *nd, const Ref *arg, bool inside)
     if (nd->op == OP_stack && !inside)
         return graph_expand(g, nd->loc, arg[0], 1, &nd->attr.v[SCAN_AXIS], &nd->attr.v[SCAN_STEPS]);
     if (!is_computed(graph_at(g, a[which])))
-        a[which] = place_of_its_own(g, nd->loc, a[which]);
+        a[which] = move_own_place(g, nd->loc, a[which]);
     if (is_end)
         a[1] = a[0];
     return graph_clone_node(g, nd, a);
@@ -358,7 +350,7 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     if (is_in_body(nd, scan) && !is_computed(nd) && nd->op != OP_next) {
         Ref r = graph_clone_node(to, nd, arg);
 
-        place_of_its_own(to, nd->loc, r);
+        move_own_place(to, nd->loc, r);
         return r;
     }
     if (nd->op == OP_next || nd->op == OP_stack)
@@ -378,7 +370,7 @@ static void copy_written(Graph *g)
         Ref *value = &g->write[i].value;
 
         if (lower_is_rows(graph_at(g, *value)->op))
-            *value = place_of_its_own(g, g->write[i].loc, *value);
+            *value = move_own_place(g, g->write[i].loc, *value);
     }
 }
 

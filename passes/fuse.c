@@ -18,6 +18,7 @@
  */
 #include "passes/fuse.h"
 #include "passes/lower.h"
+#include "passes/move.h"
 
 #include <assert.h>
 #include <string.h>
@@ -455,14 +456,6 @@ static void assign(Fuse *f)
 
 /* ---- the graph with copies where a write needs one ---- */
 
-static Ref copy_node(Graph *g, Loc loc, Ref a)
-{
-    int64_t dtype = graph_at(g, a)->type.dtype;
-
-    /* a cast to the dtype it has: the same value at a place of its own */
-    return graph_make(g, OP_cast, loc, 1, &a, attr_make(&g->m->mem, 1, &dtype), NULL, NULL);
-}
-
 /* A field's rows are picked by number, so a joint index that crosses the batch axis can't reach them. */
 static Ref prepare_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 {
@@ -471,7 +464,7 @@ static Ref prepare_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     (void)ctx;
     if (a && a->op == OP_read && to->m->slot[a->attr.v[0]].kind == SLOT_field
         && (nd->type.rank == 0 || nd->type.dim[0] != a->type.dim[0])) {
-        Ref copy = copy_node(to, nd->loc, arg[0]);
+        Ref copy = move_own_place(to, nd->loc, arg[0]);
 
         return graph_clone_node(to, nd, &copy);
     }
@@ -495,10 +488,10 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
         bool late = defer[w->slot];
 
         if (is_edge(graph_at(to, v)) || is_loop(graph_at(to, v)))
-            v = copy_node(to, w->loc, v);
+            v = move_own_place(to, w->loc, v);
         /* the graph may have such a cast already, and use it: a copy of that then */
         for (bool is_new = false; late && !is_new; is_new = v.id >= nnode)
-            v = copy_node(to, w->loc, v);
+            v = move_own_place(to, w->loc, v);
         copy[i] = late ? v.id : 0;
         graph_write(to, w->loc, w->slot, v);
     }

@@ -1,4 +1,4 @@
-/* move.c - movements that several passes are made of; none makes a node that would change nothing. */
+/* move.c - movements that several passes are made of; none but a place of its own makes a node that would change nothing. */
 #include "passes/move.h"
 
 Ref move_slice(Graph *g, Loc loc, Ref a, int axis, int64_t start, int64_t step, int64_t count)
@@ -94,4 +94,11 @@ Ref move_dilate(Graph *g, Loc loc, Ref a, int axis, int64_t by)
     a = move_dilate(g, loc, a, axis, by);
     t.dim[axis] = span(n, by);
     return graph_reshape(g, loc, a, t.rank, t.dim);
+}
+
+Ref move_own_place(Graph *g, Loc loc, Ref a)
+{
+    int64_t dtype = graph_at(g, a)->type.dtype;
+
+    return graph_make(g, OP_cast, loc, 1, &a, (Attr){ 1, &dtype }, NULL, NULL);
 }

@@ -14,4 +14,7 @@ Ref move_frame(Graph *g, Loc loc, Ref a, const int64_t *before, const int64_t *b
 /* by - 1 zeros between neighbours. */
 Ref move_dilate(Graph *g, Loc loc, Ref a, int axis, int64_t by);
 
+/* A cast to the dtype that it has: the value at a place of its own. */
+Ref move_own_place(Graph *g, Loc loc, Ref a);
+
 #endif

@@ -173,13 +173,6 @@ static bool set_axes(Sparse *s)
 
 /* ---- making it ---- */
 
-static Ref own_place(Graph *g, Loc loc, Ref a)
-{
-    int64_t dtype = graph_at(g, a)->type.dtype;
-
-    return graph_make(g, OP_cast, loc, 1, &a, (Attr){ 1, &dtype }, NULL, NULL);
-}
-
 /* Of collect, the places walked around the channels, so that the rows that the others fall on stay in the first cache. */
 static int places_around(const Sparse *s)
 {
@@ -216,7 +209,7 @@ static Ref in_samples(Sparse *s, Ref a)
     for (int i = 0; i < m; i++)
         if (axis_along(&s->v, order[i]) >= 0)
             perm[n++] = axis_along(&s->v, order[i]);
-    a = own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
+    a = move_own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
     return graph_reshape(s->g, s->conv->loc, a, s->which == 0 ? s->d + 2 : 4, dim);
 }
 
@@ -235,7 +228,7 @@ static Ref in_order(Sparse *s, Ref a, int nbatch, const int *batch, int n, const
     for (int i = 0; i < t.rank; i++)
         if (!attr_has(perm, m, i))
             perm[m++] = i;
-    a = own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
+    a = move_own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
     return graph_reshape(s->g, s->conv->loc, a, n + 2, dim);
 }
 

@@ -29,7 +29,7 @@ done
 
 awk -v gflop="$gflop" '
 function least(x, y) { return !x || y < x ? y : x }
-FILENAME ~ /peak$/        { if ($1 > peak) { peak = $1; unit = $3 } }
+FILENAME ~ /peak$/        { if ($1 > peak) { peak = $1; unit = $3; sub(/,/, "", unit) } }
 FILENAME ~ /process$/     { process = least(process, $1) }
 FILENAME ~ /first$/       { first = least(first, $1) }
 FILENAME ~ /one$/ && /^epoch / { one = least(one, $(NF-1)) }
