@@ -18,6 +18,7 @@ typedef enum Part {
     PART_TEXT,               /* const char *, or NULL */
     PART_TEXTS, PART_LIST,   /* a pointer to so many texts, to so many structs */
     PART_BYTES,              /* a pointer to so many bytes, aligned for a segment */
+    PART_WORDS,              /* a pointer to so many int64_t */
     PART_STRUCT,             /* a struct itself */
     PART_RUN,                /* the function of the entry */
     PART_NONE                /* NULL in an object */
@@ -45,6 +46,7 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
 #define ROW_ONE(S, m, of)       { MEMBER(PART_LIST, S, m, SIZE(S, m)), 0, 0, &of },
 #define ROW_STRUCTS(S, m, of)   { MEMBER(PART_STRUCT, S, m, SIZE(S, m[0])), 0, 0, &of },
 #define ROW_BYTES(S, m, n)      { MEMBER(PART_BYTES, S, m, SIZE(S, m)), offsetof(S, n), SIZE(S, n), NULL },
+#define ROW_WORDS(S, m, n)      { MEMBER(PART_WORDS, S, m, SIZE(S, m)), offsetof(S, n), SIZE(S, n), NULL },
 #define ROW_RUN(S, m)           { MEMBER(PART_RUN, S, m, SIZE(S, m)), 0, 0, NULL },
 #define ROW_NONE(S, m)          { MEMBER(PART_NONE, S, m, SIZE(S, m)), 0, 0, NULL },
 
@@ -62,6 +64,11 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
     ROW(LIST, S, expect, nexpect, expect_struct) ROW(INT, S, nexpect) \
     ROW(INT, S, epochs) ROW(INT, S, batch) ROW(INT, S, require_bytes) ROW(INT, S, seed)
 #define ENTRY(ROW, S) ROW(INT, S, kind) ROW(INT, S, batch) ROW(INT, S, scratch_bytes) ROW(RUN, S, run)
+#define LAUNCH(ROW, S) ROW(TEXT, S, kernel) ROW(INTS, S, grid) ROW(INT, S, block) ROW(INT, S, shared_bytes) ROW(INT, S, scan) \
+    ROW(INT, S, steps) ROW(WORDS, S, place, nplace) ROW(INT, S, nplace)
+#define GPU_ENTRY(ROW, S) ROW(LIST, S, launch, nlaunch, launch_struct) ROW(INT, S, nlaunch)
+#define GPU(ROW, S) ROW(TEXT, S, ptx) ROW(INT, S, nptx) ROW(BYTES, S, cubin, ncubin) ROW(INT, S, ncubin) ROW(INT, S, cubin_sm) \
+    ROW(INT, S, sm) ROW(LIST, S, entry, nentry, gpu_entry_struct) ROW(INT, S, nentry)
 #define IMAGE(ROW, S) ROW(INT, S, abi) ROW(INT, S, float64) ROW(TEXT, S, model) ROW(TEXT, S, text) \
     ROW(INT, S, state_bytes) ROW(BYTES, S, weights, state_bytes) \
     ROW(LIST, S, var, nvar, var_struct) ROW(INT, S, nvar) \
@@ -70,7 +77,7 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
     ROW(LIST, S, output, noutput, field_struct) ROW(INT, S, noutput) \
     ROW(TEXTS, S, label, nlabel) ROW(INT, S, nlabel) \
     ROW(LIST, S, entry, nentry, entry_struct) ROW(INT, S, nentry) \
-    ROW(ONE, S, train, train_struct) ROW(NONE, S, priv)
+    ROW(ONE, S, train, train_struct) ROW(ONE, S, gpu, gpu_struct) ROW(NONE, S, priv)
 
 /* A member that has no row is one without a value here, and the compiler says so (-Wmissing-field-initializers). */
 #define ZERO_INT 0
@@ -82,6 +89,7 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
 #define ZERO_LIST NULL
 #define ZERO_ONE NULL
 #define ZERO_BYTES NULL
+#define ZERO_WORDS NULL
 #define ZERO_RUN NULL
 #define ZERO_NONE NULL
 #define AS_ROW(part, ...) ROW_##part(__VA_ARGS__)
@@ -98,6 +106,9 @@ STRUCT(SCALAR, NndScalar, scalar);
 STRUCT(EXPECT, NndExpect, expect);
 STRUCT(TRAIN, NndTrain, train);
 STRUCT(ENTRY, NndEntry, entry);
+STRUCT(LAUNCH, NndLaunch, launch);
+STRUCT(GPU_ENTRY, NndGpuEntry, gpu_entry);
+STRUCT(GPU, NndGpu, gpu);
 STRUCT(IMAGE, NndImage, image);
 
 /* ---- structs to constants ---- */
@@ -107,7 +118,7 @@ typedef struct Writer {
     LLVMContextRef     C;
     LLVMModuleRef      M;
     LLVMTargetDataRef  layout;
-    LLVMValueRef      *run;        /* of each entry */
+    LLVMValueRef      *run;        /* of each entry; NULL: they run on a GPU */
 } Writer;
 
 static LLVMValueRef write_struct(Writer *w, const Struct *s, const char *at, int64_t i);
@@ -169,9 +180,21 @@ static LLVMValueRef write_bytes(Writer *w, const char *bytes, int64_t n)
 
     if (!bytes)
         return null_pointer(w);
-    g = keep(w, LLVMConstStringInContext2(w->C, bytes, (size_t)n, true), "weights");
+    g = keep(w, LLVMConstStringInContext2(w->C, bytes, (size_t)n, true), "bytes");
     LLVMSetAlignment(g, NND_ALIGN);
     return g;
+}
+
+static LLVMValueRef write_words(Writer *w, const int64_t *word, int64_t n)
+{
+    LLVMTypeRef   i64 = LLVMInt64TypeInContext(w->C);
+    LLVMValueRef *v = arena_array(w->mem, LLVMValueRef, (int)n + 1);
+
+    if (!word || n < 1)
+        return null_pointer(w);
+    for (int64_t i = 0; i < n; i++)
+        v[i] = LLVMConstInt(i64, (uint64_t)word[i], true);
+    return keep(w, LLVMConstArray2(i64, v, (uint64_t)n), "words");
 }
 
 /* What a member points to: n structs, or n texts. */
@@ -200,7 +223,8 @@ static LLVMValueRef write_part(Writer *w, const Member *m, const char *base, con
     case PART_LIST:  return write_list(w, m->of, read_pointer(at), n);
     case PART_STRUCT: return write_struct(w, m->of, at, 0);
     case PART_BYTES: return write_bytes(w, read_pointer(at), n);
-    case PART_RUN:   return w->run[i];
+    case PART_WORDS: return write_words(w, read_pointer(at), n);
+    case PART_RUN:   return w->run ? w->run[i] : null_pointer(w);
     case PART_NONE:  return null_pointer(w);
     }
     return NULL;

@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define NND_ABI 1
+#define NND_ABI 2
 enum { NND_RANK = 8, NND_ALIGN = 64 };   /* largest rank; alignment of segments and of every buffer in them */
 
 typedef enum NndDtype { NND_F32, NND_F64, NND_I32, NND_I64, NND_U8, NND_BOOL } NndDtype;
@@ -24,6 +24,7 @@ typedef struct NndImage NndImage;
 typedef struct NndEntry NndEntry;
 typedef struct NndCall NndCall;
 typedef struct NndStep NndStep;
+typedef struct NndGpu NndGpu;
 
 /* What a function returns: 0, or why it failed. */
 enum {
@@ -118,7 +119,7 @@ struct NndEntry {
     uint8_t kind;                    /* NndEntryKind */
     int64_t batch;                   /* rows a batch; 0 for init */
     int64_t scratch_bytes;
-    /* Runs call->nbatch batches.  Returns 0, or an NND_E_* of the backend's own device. */
+    /* Runs call->nbatch batches.  Returns 0, or an NND_E_* of the backend's own device.  NULL if image->gpu is there. */
     int   (*run)(const NndImage *im, const NndEntry *e, const NndCall *call);
 };
 
@@ -142,8 +143,52 @@ struct NndImage {
     const NndEntry *entry;
     int             nentry;
     const NndTrain *train;           /* NULL if the file has no train block */
+    const NndGpu   *gpu;             /* NULL: runs on this processor */
     void           *priv;            /* the backend's own */
 };
+
+/* ---- on a GPU ----
+ *
+ * A kernel of the module is k(u64 state, u64 scratch, u64 control, u32 turn, u64 place...), all addresses on the device.
+ * A batch is an entry's launches in order, then one thread of nnd_advance(u64 control), which puts the control block on to the
+ * next batch: so every batch of a call is launched alike.
+ */
+
+/* Launches of one scan stand one behind the other, and all of them are done `steps` times in that order, with turn 0, 1, ... */
+typedef struct NndLaunch {
+    const char    *kernel;           /* its name in the module */
+    uint32_t       grid[3], block;   /* groups of threads, threads of a group */
+    uint32_t       shared_bytes;     /* of each group, to be given at the launch */
+    int32_t        scan;             /* number of the scan, from 1; 0: none, once, with turn 0 */
+    int64_t        steps;            /* of the scan; 1 in none */
+    const int64_t *place;            /* values of the kernel's last parameters */
+    int            nplace;
+} NndLaunch;
+
+typedef struct NndGpuEntry { const NndLaunch *launch; int nlaunch; } NndGpuEntry;
+
+struct NndGpu {
+    const char        *ptx;          /* text, with a NUL behind it */
+    int64_t            nptx;         /* its characters without that */
+    const void        *cubin;        /* of ptxas, for cubin_sm alone; NULL: none */
+    int64_t            ncubin;
+    int                cubin_sm;
+    int                sm;           /* 80: what the text was made for; a device must be at least that */
+    const NndGpuEntry *entry;        /* as image->entry */
+    int                nentry;
+};
+
+enum { NND_MAX_SCALAR = 16, NND_MAX_PORT = 32 };
+
+/* In memory of the device: what kernels read of the batch.  The batch's rows begin at row + index * batch (i32), its figures at
+ * metric + index * nmetric (f64); infer's inputs and outputs hold all batches of the call, one behind another. */
+typedef struct NndControl {
+    uint64_t row, metric;
+    int64_t  index, step, steps, epoch;
+    uint64_t seed;
+    double   scalar[NND_MAX_SCALAR];
+    uint64_t field[NND_MAX_PORT], out[NND_MAX_PORT];
+} NndControl;
 
 struct NndCall {
     void               *state;       /* image->state_bytes, NND_ALIGN-aligned */
