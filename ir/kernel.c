@@ -128,6 +128,8 @@ static int loop_variable(Affine a)
     return a.term[0].var;
 }
 
+static bool is_on_local(StmtKind kind) { return kind == ST_GET || kind == ST_SET || kind == ST_FOLD || kind == ST_MMA; }
+
 Stmt *kern_clone(Arena *mem, const Stmt *s, const Affine *var, int value_base, int local_base)
 {
     KList l = { 0 };
@@ -150,7 +152,9 @@ Stmt *kern_clone(Arena *mem, const Stmt *s, const Affine *var, int value_base, i
             c->id = s->id + local_base;
         else if (s->id >= 0)
             c->id = s->id + value_base;
-        c->local = s->local + (s->kind == ST_GET || s->kind == ST_SET || s->kind == ST_FOLD ? local_base : 0);
+        c->local = s->local + (is_on_local(s->kind) ? local_base : 0);
+        for (int i = 0; i < 2; i++)
+            c->operand[i] = s->operand[i] + (s->kind == ST_MMA ? local_base : 0);
         c->body = kern_clone(mem, s->body, var, value_base, local_base);
     }
     return l.first;

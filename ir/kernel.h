@@ -38,9 +38,42 @@
  * vec L unroll: groups of lanes, and the groups written out.  par and vec can't be on one loop; a vec loop
  * holds no other vec loop.
  *
- * Locals are private arrays with a name and an initial value, flat.  In a scheduled kernel they are registers:
+ * A kernel for a GPU is written for groups of threads that share memory (ir/kernel_group.c):
+ *
+ *   kernel k2 {
+ *     for i0 < 64 grid {
+ *       local l0 : f32[1024] group
+ *       local l1 : f32[256] each 1 = 0
+ *       for i1 < 98 {
+ *         for i2 < 256 block { ... set l0[4*i2], %3 ... }
+ *         for i2 < 256 block { ... get l0[..] ... set l1[i2], %9 }
+ *       }
+ *       %10 = fold add l1[0 .. 256] : f32
+ *       store b5[i0], %10
+ *     }
+ *   }
+ *
+ *   grid     iterations are independent and run on any thread group; 1 to 3 loops at the top, each all of the one around
+ *   block    iterations are independent and are the threads of a group.  Loops may stand in each other, with statements between: thread =
+ *            (extents inside) * outer + inner.  Extents of inner levels are equal throughout a kernel; the outermost may be shorter, and threads
+ *            beyond it skip it.  A group has as many threads as its longest nest (kernel_group).  What stands at an outer level, or at that of the
+ *            grid, is done by all its threads alike, but a store by the first of them
+ *   async    of a block loop: nothing but copies of f32 from a buffer to a group local, 0 where a load's condition is false, under one vec loop perhaps;
+ *            in flight until `wait N`, which stands behind the loops that copy: all but the N latest of them have landed
+ *
+ * Between a write and another access of a place in group memory by different block loops, and of a buffer by loops of one group, all threads meet:
+ * nothing in the text says so.  A vec loop in a block loop is one access of 2 or 4 neighbours; its extent is a multiple of its lanes.
+ *
+ * Locals have one of three scopes.  Without a word they are private arrays with a name and an initial value, flat.  In a scheduled kernel they are registers:
  * indices into them depend only on unrolled loops, on the vec loop around (coefficient 1, the rest a multiple
- * of L: lanes of vector registers), and on constants.  A local declared inside a vec loop has one copy a lane.
+ * of L: lanes of vector registers), and on constants.  A local declared inside a vec loop has one copy a lane, in a block loop one a thread.
+ *   group    shared by the threads of a group, at any index; begins as nothing
+ *   each K   registers of the group's threads, of thread t from K * t on: t is written out over the block loops around, what is added depends on
+ *            unrolled loops, lanes and constants.  `fold` of an `each 1` local takes the threads of an outer level or of all the group; then it is spent
+ *
+ * mma tf32 l2[at], l0[a : sa], l1[b : sb]   at an outer level of 32 threads: l2, `each K`, K * 32 * (this level's number) + rest: 4 results a thread are
+ * added the product of 16 x 8 numbers (tf32) or 16 x 16 (mma bf16) by 8 or 16 x 8 ones in group memory, row i of the first at a + sa * i, of the second
+ * at b + sb * i.  Of lane l they are row l / 4 and row l / 4 + 8, columns 2 * (l % 4) and the one beside it.  Operands are rounded to that format.
  *
  * `kernel k4 "dot tanh" scan 1 28 ...`: kernels of scan 1, which stand one behind the other, run 28 times in that order; in them i0
  * is the number of the step, from 0.
@@ -87,7 +120,7 @@ typedef struct Buffer {
 } Buffer;
 
 typedef enum StmtKind {
-    ST_FOR,        /* for i<id> < extent [par] [vec lanes] [unroll] { body } */
+    ST_FOR,        /* for i<id> < extent [par] [grid] [block [async]] [vec lanes] [sieve lanes] [unroll] { body } */
     ST_LET,        /* %id = op %arg... : dtype             op is a POINT row; cast: from dtype `from` */
     ST_CONST,      /* %id = number : dtype */
     ST_LOAD,       /* %id = load b<buf>[at]                field: load b<buf>[row <row>][at]; if %arg0, a WITHIN's value */
@@ -97,11 +130,15 @@ typedef enum StmtKind {
     ST_PICK,       /* pick i<id> < extent = %arg0 */
     ST_IF,         /* if %arg0 { body } */
     ST_RANDOM,     /* %id = random <stream> [at] : f32 */
-    ST_LOCAL,      /* local l<id> : dtype[count] = number */
+    ST_LOCAL,      /* local l<id> : dtype[count] [group] [each <each>] [= number] */
     ST_GET,        /* %id = get l<local>[at] */
     ST_SET,        /* set l<local>[at], %arg0 */
-    ST_FOLD        /* %id = fold op l<local>[at .. count] */
+    ST_FOLD,       /* %id = fold op l<local>[at .. count] */
+    ST_WAIT,       /* wait count                           all but the `count` latest async loops have landed */
+    ST_MMA         /* mma tf32|bf16 l<local>[at], l<operand[0]>[guard[0].at : guard[0].size], l<operand[1]>[guard[1].at : guard[1].size] */
 } StmtKind;
+
+typedef enum Scope { SCOPE_OWN, SCOPE_GROUP, SCOPE_EACH } Scope;
 
 typedef struct Stmt Stmt;
 struct Stmt {
@@ -119,6 +156,9 @@ struct Stmt {
     int      nguard; Guard *guard;
     int64_t  extent, count;
     bool     par, unroll;
+    bool     grid, block, async;
+    Scope    scope; int64_t each;      /* of a local */
+    bool     bf16; int operand[2];     /* mma: tf32 if not; the locals of its operands */
     int      lanes;        /* vec: lanes; 0: not a vec loop */
     int      sieve;        /* conditions found together; 0: no sieve */
     Stmt    *body;
@@ -168,6 +208,15 @@ void  kern_append(KList *l, Stmt *s);          /* s and all that follow it */
 Affine *stmt_affine(Stmt *s, int i);
 bool    stmt_has_var(const Stmt *s);           /* defines an index variable: a loop or a pick */
 
+/* Is the body of a block loop shared by threads of its own: does it hold a block loop, a fold over threads or an mma? */
+bool    stmt_is_shared(const Stmt *block, const Kernel *k);
+
+/* The thread group of a kernel: threads 0 if it has neither grid nor block loops; inner[d]: extent of block loops that stand in d others, d > 0;
+ * grid[0] is the outermost's extent, 1 for loops that aren't there. */
+enum { GRID_LOOPS = 3, BLOCK_LOOPS = 3 };
+typedef struct Group { int64_t threads, inner[BLOCK_LOOPS], grid[GRID_LOOPS]; int ngrid; } Group;
+Group   kernel_group(const Kernel *k);
+
 /* kern_clone - a deep copy in which each loop variable v is var[v] (an affine form over the new variables);
  * values and locals keep their numbers plus value_base and local_base. */
 Stmt *kern_clone(Arena *mem, const Stmt *s, const Affine *var, int value_base, int local_base);
@@ -191,6 +240,9 @@ Plan *plan_read(Module *m, struct Lexer *lx);                  /* after the word
 const char *plan_verify(const Plan *p, Arena *mem);
 /* Its part in ir/kernel_loops.c: iterations of par and vec loops never meet where one of them writes. */
 const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem);
+
+/* Another in ir/kernel_group.c: what is said above of thread groups. */
+const char *kernel_check_group(const Kernel *k, Arena *mem);
 
 /* walk (ir/walk.c): runs a plan's kernels one scalar at a time, f32 results rounded to float.
  * base[seg]-like access goes through this table; the walker checks every index against count. */

@@ -9,11 +9,19 @@
  *
  * If c * |p - q| + |small| < g for all that occurs, a distance of 0 needs large == 0; if |small| < c as well, it needs
  * p == q.  The constant may be taken modulo g.  Tiles, transposed and padded results all pass this; what passes can't
- * collide.  It runs on kernels whose indices are inside their arrays, so no sum here can overflow.
+ * collide.  Where a `within` holds, a part of a place may be a multiple of a guarded form: then that varies by less than its size,
+ * whatever its variables do.  It runs on kernels whose indices are inside their arrays, so no sum here can overflow.
  */
 #include "ir/kernel.h"
 
-typedef struct Access { const Stmt *s; int64_t length; bool writes; } Access;
+typedef struct Access {
+    const Stmt *s;
+    Affine      at;
+    int         array;              /* the buffer or local */
+    bool        is_local, writes;
+    int64_t     length;
+    const Stmt *within;             /* holds there; NULL: nothing is known */
+} Access;
 
 typedef struct Loops {
     const Plan   *p;
@@ -22,6 +30,8 @@ typedef struct Loops {
     int64_t      *extent;           /* by loop variable */
     bool         *inside;           /* by loop variable: of the loop looked at */
     bool         *own;              /* by local: declared in the loop looked at, so each iteration has one */
+    const Stmt  **value;            /* by value: the `within` that defines it, NULL if none does */
+    const Stmt   *within;           /* holds where gather is */
     Access       *access; int naccess, caccess;
 } Loops;
 
@@ -63,58 +73,196 @@ static void add_constant(Distance *d, int64_t x)
     d->most += x;
 }
 
-/* Loops inside run on their own in each iteration; those around stand still. */
-static void add_terms(const Loops *l, const Stmt *loop, Distance *d, Affine a, Affine b)
+/* Loops inside run on their own in each iteration; those around stand still.  by times both. */
+static void add_terms(const Loops *l, const Stmt *loop, Distance *d, Affine a, Affine b, int64_t by)
 {
     for (int i = 0; i < a.n; i++) {
         int var = a.term[i].var;
 
         if (var != loop->id)
-            add_term(d, l->inside[var] ? a.term[i].coef : a.term[i].coef - aff_coef(b, var), l->extent[var]);
+            add_term(d, by * (l->inside[var] ? a.term[i].coef : a.term[i].coef - aff_coef(b, var)), l->extent[var]);
     }
     for (int i = 0; i < b.n; i++) {
         int var = b.term[i].var;
 
         if (var != loop->id && (l->inside[var] || !aff_coef(a, var)))
-            add_term(d, -b.term[i].coef, l->extent[var]);
+            add_term(d, -by * b.term[i].coef, l->extent[var]);
     }
+}
+
+/* ---- guarded parts ---- */
+
+enum { MOST_PARTS = 8 };
+
+/* A place is rest + sum by[i] * form i, where form i lies in 0 .. its size - 1. */
+typedef struct Parts { Affine rest; int n; int64_t by[MOST_PARTS]; const Guard *guard[MOST_PARTS]; } Parts;
+
+static bool is_small(const Guard *g, int64_t by)
+{
+    int64_t most = (int64_t)1 << 31;
+
+    return g->at.n > 0 && by && size(by) < most && g->size < most && size(g->at.base) < most;
+}
+
+static Parts take_parts(const Loops *l, const Access *a)
+{
+    Parts p = { .rest = a->at };
+
+    for (int i = 0; a->within && i < a->within->nguard && p.n < MOST_PARTS; i++) {
+        const Guard *g = &a->within->guard[i];
+        int64_t      by = g->at.n ? aff_coef(p.rest, g->at.term[0].var) / g->at.term[0].coef : 0;
+
+        if (!is_small(g, by))
+            continue;
+        Affine next = aff_add(l->mem, p.rest, aff_scale(l->mem, g->at, -by));
+
+        if (next.n != p.rest.n - g->at.n)
+            continue;
+        p.rest = next;
+        p.by[p.n] = by;
+        p.guard[p.n++] = g;
+    }
+    return p;
+}
+
+static bool same_parts(const Parts *a, const Parts *b)
+{
+    bool same = a->n == b->n;
+
+    for (int i = 0; same && i < a->n; i++)
+        same = a->by[i] == b->by[i] && a->guard[i]->size == b->guard[i]->size && aff_equal(a->guard[i]->at, b->guard[i]->at);
+    return same;
+}
+
+/* How far the form varies by the loops inside. */
+static int64_t reach_inside(const Loops *l, const Stmt *loop, Affine a)
+{
+    int64_t reach = 0, most = (int64_t)1 << 40;
+
+    for (int i = 0; i < a.n && reach < most; i++)
+        if (a.term[i].var != loop->id && l->inside[a.term[i].var])
+            reach += l->extent[a.term[i].var] > 1 ? (size(a.term[i].coef) < most ? size(a.term[i].coef) : most) * (l->extent[a.term[i].var] - 1) : 0;
+    return reach;
+}
+
+static void add_part(const Loops *l, const Stmt *loop, Distance *d, const Guard *g, int64_t by)
+{
+    if (reach_inside(l, loop, g->at) < g->size) {
+        add_terms(l, loop, d, g->at, g->at, by);
+        return;
+    }
+    add_term(d, by, g->size);
+    add_term(d, -by, g->size);
+}
+
+static int64_t farthest(const Distance *d) { return -d->least > d->most ? -d->least : d->most; }
+
+/* Both in the same parts; the loop's variable is in one of them, or in the rest. */
+static bool parts_apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b, const Parts *p, const Parts *q)
+{
+    Distance d = { .c = size(aff_coef(a->at, loop->id)) }, of = { .c = d.c };
+    int64_t  reach = d.c * (loop->extent - 1);
+
+    for (int i = 0; i < p->n; i++)
+        if (!aff_coef(p->guard[i]->at, loop->id))
+            add_part(l, loop, &d, p->guard[i], p->by[i]);
+    add_terms(l, loop, &d, p->rest, q->rest, 1);
+    for (int i = 0; i < p->n; i++)
+        if (aff_coef(p->guard[i]->at, loop->id)) {
+            of.g = d.g;
+            add_terms(l, loop, &of, p->guard[i]->at, p->guard[i]->at, p->by[i]);
+            d.g = of.g;
+            reach = reach + farthest(&of) < size(p->by[i]) * (p->guard[i]->size - 1) ? reach
+                                                                                   : size(p->by[i]) * (p->guard[i]->size - 1) - farthest(&of);
+        }
+    add_constant(&d, p->rest.base - q->rest.base);
+    d.most += a->length - 1;
+    d.least -= b->length - 1;
+    int64_t far = farthest(&d) + farthest(&of);
+
+    return far < d.c && (!d.g || reach + far < d.g);
 }
 
 static bool apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b)
 {
-    Distance d = { .c = size(aff_coef(a->s->at, loop->id)) };
-    int64_t  far;
+    Distance d = { .c = size(aff_coef(a->at, loop->id)) };
 
-    if (!d.c || aff_coef(a->s->at, loop->id) != aff_coef(b->s->at, loop->id))
+    if (!d.c || aff_coef(a->at, loop->id) != aff_coef(b->at, loop->id))
         return false;
-    add_terms(l, loop, &d, a->s->at, b->s->at);
-    add_constant(&d, a->s->at.base - b->s->at.base);
+    if (a->within && b->within) {
+        Parts p = take_parts(l, a), q = take_parts(l, b);
+
+        if (p.n && same_parts(&p, &q) && parts_apart(l, loop, a, b, &p, &q))
+            return true;
+    }
+    add_terms(l, loop, &d, a->at, b->at, 1);
+    add_constant(&d, a->at.base - b->at.base);
     d.most += a->length - 1;
     d.least -= b->length - 1;
-    far = -d.least > d.most ? -d.least : d.most;
-    return far < d.c && (!d.g || d.c * (loop->extent - 1) + far < d.g);
+    return farthest(&d) < d.c && (!d.g || d.c * (loop->extent - 1) + farthest(&d) < d.g);
 }
 
 /* ---- accesses ---- */
 
-static bool is_local(const Stmt *s) { return s->kind != ST_LOAD && s->kind != ST_STORE; }
-
-static bool same_array(const Loops *l, const Stmt *a, const Stmt *b)
+static bool same_array(const Loops *l, const Access *a, const Access *b)
 {
     const Buffer *x, *y;
 
-    if (is_local(a) || is_local(b))
-        return is_local(a) && is_local(b) && a->local == b->local;
-    x = &l->p->buf[a->buf];
-    y = &l->p->buf[b->buf];
-    return a->buf == b->buf || (x->seg == SEG_STATE && y->seg == SEG_STATE && x->slot == y->slot);
+    if (a->is_local || b->is_local)
+        return a->is_local && b->is_local && a->array == b->array;
+    x = &l->p->buf[a->array];
+    y = &l->p->buf[b->array];
+    return a->array == b->array || (x->seg == SEG_STATE && y->seg == SEG_STATE && x->slot == y->slot);
 }
 
-static void add_access(Loops *l, const Stmt *s)
+static void add_access(Loops *l, Access a)
 {
+    if (a.is_local && l->own[a.array])
+        return;
     arena_push(l->mem, l->access, l->naccess, l->caccess);
-    /* a fold works in place, on all of its elements */
-    l->access[l->naccess++] = (Access){ s, s->kind == ST_FOLD ? s->count : 1, s->kind != ST_LOAD && s->kind != ST_GET };
+    l->access[l->naccess++] = a;
+}
+
+static void add_memory(Loops *l, const Stmt *s)
+{
+    const Stmt *within = s->kind == ST_LOAD && s->narg ? l->value[s->arg[0]] : l->within;
+
+    add_access(l, (Access){ s, s->at, s->buf, false, s->kind == ST_STORE, 1, within });
+}
+
+static int64_t local_each(const Stmt *s, int local)
+{
+    int64_t each = 0;
+
+    for (; s && !each; s = s->next)
+        each = s->kind == ST_LOCAL && s->id == local ? s->each : local_each(s->body, local);
+    return each;
+}
+
+static void add_local(Loops *l, const Stmt *s)
+{
+    int64_t depth = s->bf16 ? 16 : 8, length = 1;
+
+    if (s->kind == ST_FOLD)             /* in place, on all of its elements */
+        length = s->count;
+    if (s->kind == ST_MMA) {
+        length = 31 * local_each(l->k->body, s->local) + 4;
+        add_access(l, (Access){ s, s->guard[0].at, s->operand[0], true, false, 15 * s->guard[0].size + depth, NULL });
+        add_access(l, (Access){ s, s->guard[1].at, s->operand[1], true, false, (depth - 1) * s->guard[1].size + 8, NULL });
+    }
+    add_access(l, (Access){ s, s->at, s->local, true, s->kind != ST_GET, length, NULL });
+}
+
+static void gather(Loops *l, const Stmt *s);
+
+static void gather_if(Loops *l, const Stmt *s)
+{
+    const Stmt *within = l->within;
+
+    if (l->value[s->arg[0]])
+        l->within = l->value[s->arg[0]];
+    gather(l, s->body);
+    l->within = within;
 }
 
 static void gather(Loops *l, const Stmt *s)
@@ -132,16 +280,15 @@ static void gather(Loops *l, const Stmt *s)
             l->inside[s->id] = true;
             break;
         case ST_IF:
-            gather(l, s->body);
+            gather_if(l, s);
             break;
         case ST_LOAD: case ST_STORE:
-            add_access(l, s);
+            add_memory(l, s);
             break;
-        case ST_GET: case ST_SET: case ST_FOLD:
-            if (!l->own[s->local])
-                add_access(l, s);
+        case ST_GET: case ST_SET: case ST_FOLD: case ST_MMA:
+            add_local(l, s);
             break;
-        case ST_LET: case ST_CONST: case ST_INDEX: case ST_RANDOM: case ST_WITHIN:
+        case ST_LET: case ST_CONST: case ST_INDEX: case ST_RANDOM: case ST_WITHIN: case ST_WAIT:
             break;
         }
 }
@@ -151,17 +298,17 @@ static const char *check_loop(Loops *l, const Stmt *loop)
     l->inside = arena_array(l->mem, bool, l->k->nvar + 1);
     l->own = arena_array(l->mem, bool, l->k->nlocal + 1);
     l->naccess = 0;
+    l->within = NULL;
     gather(l, loop->body);
     for (int i = 0; i < l->naccess; i++)
         for (int j = 0; j < l->naccess; j++) {
             const Access *a = &l->access[i], *b = &l->access[j];
 
-            if (!a->writes || !same_array(l, a->s, b->s) || apart(l, loop, a, b))
+            if (!a->writes || !same_array(l, a, b) || apart(l, loop, a, b))
                 continue;
             return arena_printf(l->mem, "iterations of the %s loop i%d %s the same place of %c%d",
-                                loop->par ? "parallel" : "vec", loop->id,
-                                b->writes ? "store to" : "store to and load from", is_local(a->s) ? 'l' : 'b',
-                                is_local(a->s) ? a->s->local : a->s->buf);
+                                loop->par ? "parallel" : loop->grid ? "grid" : loop->block ? "block" : "vec", loop->id,
+                                b->writes ? "store to" : "store to and load from", a->is_local ? 'l' : 'b', a->array);
         }
     return NULL;
 }
@@ -171,7 +318,7 @@ static const char *check_list(Loops *l, const Stmt *s)
     const char *why = NULL;
 
     for (; s && !why; s = s->next) {
-        if (s->kind == ST_FOR && s->extent > 1 && (s->par || s->lanes))
+        if (s->kind == ST_FOR && s->extent > 1 && (s->par || s->lanes || s->grid || s->block))
             why = check_loop(l, s);
         if (!why)
             why = check_list(l, s->body);
@@ -184,13 +331,16 @@ static void find_extents(Loops *l, const Stmt *s)
     for (; s; s = s->next) {
         if (stmt_has_var(s))
             l->extent[s->id] = s->extent;
+        if (s->kind == ST_WITHIN)
+            l->value[s->id] = s;
         find_extents(l, s->body);
     }
 }
 
 const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem)
 {
-    Loops l = { .p = p, .k = k, .mem = mem, .extent = arena_array(mem, int64_t, k->nvar + 1) };
+    Loops l = { .p = p, .k = k, .mem = mem, .extent = arena_array(mem, int64_t, k->nvar + 1),
+                .value = arena_array(mem, const Stmt *, k->nvalue + 1) };
 
     if (k->scan)
         l.extent[0] = k->steps;

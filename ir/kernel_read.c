@@ -1,25 +1,15 @@
-/* kernel_read.c - plans of .ir text, as ir/kernel_text.c prints them.
+/* kernel_read.c - kernels of .ir text, as ir/kernel_text.c prints them.
  *
- * The first mistake in a plan ends it: what follows would mean something else.  Only the form is looked at here, and
- * that numbers fit; whether a plan holds together is plan_verify's question.
+ * Only the form is looked at here, and that numbers fit; whether a plan holds together is plan_verify's question.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "ir/kernel.h"
-#include "ir/text.h"
+#include "ir/kernel_read.h"
 
 enum { MAX_DEPTH = 64, MAX_LOCALS = 1 << 16 };
 
 static const int64_t MOST = (int64_t)1 << 48;      /* of a coefficient: sums of a few products stay far from 2^63 */
-
-typedef struct KernelReader {
-    TextReader t;
-    Plan      *p;
-    Kernel    *k;
-    Dtype     *local;   int nlocal, clocal;        /* dtypes of the locals read so far */
-    int        depth;
-} KernelReader;
 
 /* ---- numbers and indices ---- */
 
@@ -30,7 +20,7 @@ static void at_least(int *n, int64_t least)
 }
 
 /* b3, i0, l1: a letter and a number */
-static bool read_numbered(KernelReader *r, char letter, int64_t most, int *number)
+bool kernel_read_numbered(KernelReader *r, char letter, int64_t most, int *number)
 {
     Token t = lex_peek(r->t.lx, 0);
     char *end;
@@ -65,9 +55,9 @@ static bool read_product(KernelReader *r, bool negative, Term *term)
     if (lex_peek(r->t.lx, 0).kind == TOK_NUMBER) {
         if (!read_int(&r->t, "a number of an index", 0, MOST, &term->coef))
             return false;
-        if (lex_take(r->t.lx, "*") && !read_numbered(r, 'i', NODE_LIMIT, &term->var))
+        if (lex_take(r->t.lx, "*") && !kernel_read_numbered(r, 'i', NODE_LIMIT, &term->var))
             return false;
-    } else if (!read_numbered(r, 'i', NODE_LIMIT, &term->var)) {
+    } else if (!kernel_read_numbered(r, 'i', NODE_LIMIT, &term->var)) {
         return false;
     }
     term->coef = negative ? -term->coef : term->coef;
@@ -140,7 +130,7 @@ static bool read_buffer_number(KernelReader *r, Stmt *s)
 {
     Loc at = lex_peek(r->t.lx, 0).loc;
 
-    return read_numbered(r, 'b', NODE_LIMIT, &s->buf) &&
+    return kernel_read_numbered(r, 'b', NODE_LIMIT, &s->buf) &&
            (s->buf < r->p->nbuf || read_error(&r->t, at, "there is no buffer b%d", s->buf));
 }
 
@@ -186,7 +176,7 @@ static bool read_local_number(KernelReader *r, Stmt *s)
 {
     Loc at = lex_peek(r->t.lx, 0).loc;
 
-    return read_numbered(r, 'l', MAX_LOCALS, &s->local) &&
+    return kernel_read_numbered(r, 'l', MAX_LOCALS, &s->local) &&
            (s->local < r->nlocal || read_error(&r->t, at, "there is no local l%d yet", s->local));
 }
 
@@ -259,13 +249,14 @@ static bool read_definition(KernelReader *r, Stmt *s)
 
 /* ---- other statements ---- */
 
-static bool read_list(KernelReader *r, Stmt **first);
-
 static bool read_marks(KernelReader *r, Stmt *s)
 {
     int64_t lanes = 0;
 
     s->par = lex_take(r->t.lx, "par");
+    s->grid = lex_take(r->t.lx, "grid");
+    s->block = lex_take(r->t.lx, "block");
+    s->async = s->block && lex_take(r->t.lx, "async");
     if (lex_take(r->t.lx, "vec") && !read_int(&r->t, "a number of lanes", 1, INT16_MAX, &lanes))
         return false;
     s->lanes = (int)lanes;
@@ -282,7 +273,7 @@ static bool read_body(KernelReader *r, Stmt *s, Loc at)
 {
     if (++r->depth > MAX_DEPTH)
         return read_error(&r->t, at, "more than %d loops in each other", MAX_DEPTH);
-    if (!read_place(&r->t, &s->loc) || !read_punct(&r->t, "{") || !read_list(r, &s->body))
+    if (!read_place(&r->t, &s->loc) || !read_punct(&r->t, "{") || !kernel_read_list(r, &s->body))
         return false;
     r->depth--;
     return true;
@@ -293,7 +284,7 @@ static bool read_for(KernelReader *r, Stmt *s)
     Loc at = lex_peek(r->t.lx, 0).loc;
 
     s->kind = ST_FOR;
-    if (!read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
+    if (!kernel_read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
         !read_int(&r->t, "a number of iterations", 1, MOST, &s->extent) || !read_marks(r, s))
         return false;
     at_least(&r->k->nvar, (int64_t)s->id + 1);
@@ -313,7 +304,7 @@ static bool read_pick(KernelReader *r, Stmt *s)
 {
     s->kind = ST_PICK;
     s->narg = 1;
-    if (!read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
+    if (!kernel_read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
         !read_int(&r->t, "a number of places", 1, MOST, &s->extent) || !read_punct(&r->t, "=") || !read_value(r, &s->arg[0]))
         return false;
     at_least(&r->k->nvar, (int64_t)s->id + 1);
@@ -341,7 +332,7 @@ static bool read_set(KernelReader *r, Stmt *s)
 }
 
 /* f32[16]: a dtype and how many of it */
-static bool read_array(KernelReader *r, Dtype *d, int64_t *count)
+bool kernel_read_array(KernelReader *r, Dtype *d, int64_t *count)
 {
     Loc  at = lex_peek(r->t.lx, 0).loc;
     Type t;
@@ -353,11 +344,26 @@ static bool read_array(KernelReader *r, Dtype *d, int64_t *count)
     return t.rank == 1 || read_error(&r->t, at, "wants a type with one axis");
 }
 
+/* group, or each 8 = 0, or = 0 */
+static bool read_scope(KernelReader *r, Stmt *s)
+{
+    if (lex_take(r->t.lx, "group")) {
+        s->scope = SCOPE_GROUP;
+        return true;
+    }
+    if (lex_take(r->t.lx, "each")) {
+        s->scope = SCOPE_EACH;
+        if (!read_int(&r->t, "elements of each thread", 1, MOST, &s->each))
+            return false;
+    }
+    return read_punct(&r->t, "=") && read_double(&r->t, "a number", &s->number);
+}
+
 static bool read_local(KernelReader *r, Stmt *s)
 {
     s->kind = ST_LOCAL;
-    if (!read_numbered(r, 'l', MAX_LOCALS, &s->id) || !read_punct(&r->t, ":") || !read_array(r, &s->dtype, &s->count) ||
-        !read_punct(&r->t, "=") || !read_double(&r->t, "a number", &s->number))
+    if (!kernel_read_numbered(r, 'l', MAX_LOCALS, &s->id) || !read_punct(&r->t, ":") || !kernel_read_array(r, &s->dtype, &s->count) ||
+        !read_scope(r, s))
         return false;
     while (r->nlocal <= s->id) {
         arena_push(&r->t.m->mem, r->local, r->nlocal, r->clocal);
@@ -365,6 +371,42 @@ static bool read_local(KernelReader *r, Stmt *s)
     }
     r->local[s->id] = s->dtype;
     at_least(&r->k->nlocal, (int64_t)s->id + 1);
+    return true;
+}
+
+static bool read_wait(KernelReader *r, Stmt *s)
+{
+    s->kind = ST_WAIT;
+    return read_int(&r->t, "a number of async loops", 0, INT16_MAX, &s->count);
+}
+
+/* l0[i4 : 20] */
+static bool read_operand(KernelReader *r, Stmt *s, int i)
+{
+    Stmt of = { .local = 0 };
+
+    if (!read_punct(&r->t, ",") || !read_local_number(r, &of) || !read_punct(&r->t, "[") || !read_affine(r, &s->guard[i].at) ||
+        !read_punct(&r->t, ":") || !read_int(&r->t, "elements from row to row", 1, MOST, &s->guard[i].size))
+        return false;
+    s->operand[i] = of.local;
+    return read_punct(&r->t, "]");
+}
+
+static bool read_mma(KernelReader *r, Stmt *s)
+{
+    Token word;
+
+    s->kind = ST_MMA;
+    if (!read_word(&r->t, "tf32 or bf16", &word))
+        return false;
+    s->bf16 = !strcmp(word.text, "bf16");
+    if (!s->bf16 && strcmp(word.text, "tf32"))
+        return read_error(&r->t, word.loc, "wants tf32 or bf16");
+    s->nguard = 2;
+    s->guard = arena_array(&r->t.m->mem, Guard, 2);
+    if (!read_local_number(r, s) || !read_at(r, &s->at) || !read_operand(r, s, 0) || !read_operand(r, s, 1))
+        return false;
+    s->dtype = r->local[s->local];
     return true;
 }
 
@@ -384,13 +426,17 @@ static bool read_stmt(KernelReader *r, Stmt *s)
         ok = read_pick(r, s);
     else if (lex_take(r->t.lx, "local"))
         ok = read_local(r, s);
+    else if (lex_take(r->t.lx, "wait"))
+        ok = read_wait(r, s);
+    else if (lex_take(r->t.lx, "mma"))
+        ok = read_mma(r, s);
     else
         ok = read_definition(r, s);
     return ok && read_place(&r->t, &s->loc) && read_line_end(&r->t);
 }
 
 /* Statements to the closing brace. */
-static bool read_list(KernelReader *r, Stmt **first)
+bool kernel_read_list(KernelReader *r, Stmt **first)
 {
     KList l = { 0 };
 
@@ -400,155 +446,4 @@ static bool read_list(KernelReader *r, Stmt **first)
     }
     *first = l.first;
     return read_punct(&r->t, "}");
-}
-
-/* ---- plans ---- */
-
-static bool read_scan(KernelReader *r)
-{
-    int64_t number;
-
-    if (!lex_take(r->t.lx, "scan"))
-        return true;
-    if (!read_int(&r->t, "a scan's number", 1, MAX_LOOPS, &number) || !read_int(&r->t, "steps", 1, INT32_MAX, &r->k->steps))
-        return false;
-    r->k->scan = (int)number;
-    r->k->nvar = 1;
-    return true;
-}
-
-static bool read_kernel(KernelReader *r)
-{
-    Arena *mem = &r->t.m->mem;
-    Token  name;
-
-    r->k = arena_new(mem, Kernel);
-    r->nlocal = r->depth = 0;
-    if (!read_word(&r->t, "a kernel's name", &name) || !read_string(&r->t, "what the kernel does", &r->k->what))
-        return false;
-    r->k->name = name.text;
-    if (!read_scan(r))
-        return false;
-    r->k->scheduled = lex_take(r->t.lx, "scheduled");
-    if (!read_punct(&r->t, "flops") || !read_double(&r->t, "a number", &r->k->flops) ||
-        !read_place(&r->t, &r->k->loc) || !read_punct(&r->t, "{") || !read_list(r, &r->k->body))
-        return false;
-    arena_push(mem, r->p->kernel, r->p->nkernel, r->p->ckernel);
-    r->p->kernel[r->p->nkernel++] = r->k;
-    return read_line_end(&r->t);
-}
-
-static bool read_seg(KernelReader *r, Seg *seg)
-{
-    Token word;
-
-    if (!read_word(&r->t, "a segment", &word))
-        return false;
-    for (int i = 0; i < NSEG; i++) {
-        if (!strcmp(word.text, seg_name[i])) {
-            *seg = (Seg)i;
-            return true;
-        }
-    }
-    return read_error(&r->t, word.loc, "there is no segment `%s`", word.text);
-}
-
-static bool read_offset(KernelReader *r, Buffer *b)
-{
-    b->offset = -1;
-    if ((b->seg == SEG_STATE || b->seg == SEG_SCRATCH) && !read_punct(&r->t, "+"))
-        return false;
-    return lex_take(r->t.lx, "?") || read_int(&r->t, "an offset", 0, INT64_MAX, &b->offset);
-}
-
-static bool read_life(KernelReader *r, Buffer *b)
-{
-    int64_t first, last;
-
-    if (!lex_take(r->t.lx, "live"))
-        return true;
-    if (!read_int(&r->t, "a kernel's number", -1, NODE_LIMIT, &first) || !read_punct(&r->t, "..") ||
-        !read_int(&r->t, "a kernel's number", -1, NODE_LIMIT, &last))
-        return false;
-    b->first = (int)first;
-    b->last = (int)last;
-    return true;
-}
-
-static bool read_buffer(KernelReader *r)
-{
-    Buffer  b = { .slot = -1 };
-    Loc     at = lex_peek(r->t.lx, 0).loc;
-    int64_t node = 0;
-    int     number;
-
-    if (!read_numbered(r, 'b', NODE_LIMIT, &number))
-        return false;
-    if (number != r->p->nbuf)
-        return read_error(&r->t, at, "wants b%d, buffers stand in order", r->p->nbuf);
-    if (!read_punct(&r->t, ":") || !read_seg(r, &b.seg) || !read_offset(r, &b) || !read_array(r, &b.dtype, &b.count) ||
-        (lex_is(r->t.lx, "@") && !read_slot(&r->t, &b.slot)) || !read_life(r, &b) ||
-        (lex_take(r->t.lx, "node") && !read_int(&r->t, "a node's number", 1, NODE_LIMIT, &node)))
-        return false;
-    b.node = (int)node;
-    plan_buffer(r->p, b);
-    return read_line_end(&r->t);
-}
-
-static bool read_head(KernelReader *r)
-{
-    Token word;
-    int   e = 0;
-
-    if (!read_word(&r->t, "an entry", &word))
-        return false;
-    while (e < NENTRY && strcmp(word.text, entry_name[e]))
-        e++;
-    if (e == NENTRY)
-        return read_error(&r->t, word.loc, "there is no entry `%s`", word.text);
-    r->p->entry = (EntryKind)e;
-    if (lex_peek(r->t.lx, 0).kind == TOK_NUMBER && !read_int(&r->t, "a batch", 1, INT32_MAX, &r->p->batch))
-        return false;
-    r->p->graph = module_graph(r->t.m, r->p->entry, r->p->batch);
-    return read_punct(&r->t, "{");
-}
-
-static bool read_item(KernelReader *r)
-{
-    if (lex_take(r->t.lx, "buffer"))
-        return read_buffer(r);
-    if (lex_take(r->t.lx, "scratch"))
-        return read_int(&r->t, "a number of bytes", 0, INT64_MAX, &r->p->scratch_bytes) && read_line_end(&r->t);
-    return read_punct(&r->t, "kernel") && read_kernel(r);
-}
-
-/* Names with dots are cut out of the text, so it must be known where its lines start. */
-static void find_text(TextReader *t)
-{
-    const Source *s = &t->m->diag.source[lex_peek(t->lx, 0).loc.file];
-    int           n = 1;
-
-    for (size_t i = 0; i < s->len; i++)
-        n += s->text[i] == '\n';
-    t->text = s->text;
-    t->line = arena_array(&t->m->mem, size_t, n);
-    t->nline = 1;
-    for (size_t i = 0; i < s->len; i++)
-        if (s->text[i] == '\n')
-            t->line[t->nline++] = i + 1;
-}
-
-/* The files that places may name are known to the caller only, so any number is taken. */
-Plan *plan_read(Module *m, struct Lexer *lx)
-{
-    KernelReader r = { .t = { .m = m, .lx = lx, .nfile = UINT16_MAX + 1 }, .p = plan_new(m, NULL) };
-
-    find_text(&r.t);
-    if (!read_head(&r))
-        return NULL;
-    while (!text_at_end(&r.t, "}")) {
-        if (!read_item(&r))
-            return NULL;
-    }
-    return read_punct(&r.t, "}") ? r.p : NULL;
 }

@@ -92,7 +92,7 @@ static void print_value(FILE *f, const Plan *p, const Stmt *s)
         print_affine(f, s->at);
         fprintf(f, " .. %" PRId64 "]", s->count);
         break;
-    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: case ST_IF: break;
+    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: case ST_IF: case ST_WAIT: case ST_MMA: break;
     }
     fprintf(f, " : %s", dt_name(s->dtype));
     if (s->kind == ST_LET && s->from != s->dtype)
@@ -106,12 +106,41 @@ static void print_for(FILE *f, const Stmt *s)
     fprintf(f, "for i%d < %" PRId64, s->id, s->extent);
     if (s->par)
         fputs(" par", f);
+    if (s->grid)
+        fputs(" grid", f);
+    if (s->block)
+        fputs(s->async ? " block async" : " block", f);
     if (s->lanes)
         fprintf(f, " vec %d", s->lanes);
     if (s->sieve)
         fprintf(f, " sieve %d", s->sieve);
     if (s->unroll)
         fputs(" unroll", f);
+}
+
+static void print_local(FILE *f, const Stmt *s)
+{
+    fprintf(f, "local l%d : %s[%" PRId64 "]", s->id, dt_name(s->dtype), s->count);
+    if (s->scope == SCOPE_GROUP) {
+        fputs(" group", f);
+        return;
+    }
+    if (s->scope == SCOPE_EACH)
+        fprintf(f, " each %" PRId64, s->each);
+    fputs(" = ", f);
+    text_double(f, s->number);
+}
+
+/* mma tf32 l2[8*i3], l0[i4 : 20], l1[i5 : 72] */
+static void print_mma(FILE *f, const Stmt *s)
+{
+    fputs(s->bf16 ? "mma bf16 " : "mma tf32 ", f);
+    print_at(f, 'l', s->local, s->at);
+    for (int i = 0; i < 2; i++) {
+        fprintf(f, ", l%d[", s->operand[i]);
+        print_affine(f, s->guard[i].at);
+        fprintf(f, " : %" PRId64 "]", s->guard[i].size);
+    }
 }
 
 static void print_stmt(FILE *f, const Plan *p, const Stmt *s)
@@ -128,8 +157,13 @@ static void print_stmt(FILE *f, const Plan *p, const Stmt *s)
         fprintf(f, ", %%%d", s->arg[0]);
         break;
     case ST_LOCAL:
-        fprintf(f, "local l%d : %s[%" PRId64 "] = ", s->id, dt_name(s->dtype), s->count);
-        text_double(f, s->number);
+        print_local(f, s);
+        break;
+    case ST_WAIT:
+        fprintf(f, "wait %" PRId64, s->count);
+        break;
+    case ST_MMA:
+        print_mma(f, s);
         break;
     case ST_PICK:
         fprintf(f, "pick i%d < %" PRId64 " = %%%d", s->id, s->extent, s->arg[0]);

@@ -8,7 +8,7 @@
 
 #include "ir/kernel.h"
 
-enum { MAX_VEC = 64 };
+enum { MAX_VEC = 64, MAX_THREADS = 1024 };
 
 typedef struct Check {
     const Plan   *p;
@@ -20,6 +20,7 @@ typedef struct Check {
     bool         *value_on, *var_on, *local_on;
     const Stmt  **local_vec;              /* the vec loop that a local is declared in, or NULL */
     const Stmt   *vec;                    /* the loop around, or NULL */
+    const Stmt   *within;                 /* the condition of the innermost `if` around, if it is a `within` */
     const char   *error;
 } Check;
 
@@ -211,7 +212,7 @@ static bool check_let(Check *c, const Stmt *s)
 
 static bool check_buffer_use(Check *c, const Stmt *s)
 {
-    const Stmt   *within = s->kind == ST_LOAD && s->narg ? c->value[s->arg[0]] : NULL;
+    const Stmt   *within = s->kind == ST_LOAD && s->narg ? c->value[s->arg[0]] : c->within;
     const Buffer *b;
 
     if (s->buf < 0 || s->buf >= c->p->nbuf)
@@ -256,7 +257,7 @@ static bool check_store(Check *c, const Stmt *s)
 
 static bool check_declaration(Check *c, const Stmt *s)
 {
-    if (s->dtype >= NDTYPE || s->count < 1 || s->count > 1 << 20)
+    if (s->dtype >= NDTYPE || s->count < 1 || s->count > 1 << 20 || (s->scope == SCOPE_EACH && s->each < 1))
         return fault(c, "l%d: no array of registers", s->id);
     if (!define(c, "l", s, c->k->nlocal, c->local, c->local_on))
         return false;
@@ -297,15 +298,35 @@ static bool check_local(Check *c, const Stmt *s, int64_t elements)
         return fault(c, "l%d is %s", s->local, dt_name(c->local[s->local]->dtype));
     if (!inside(c, "l", s->local, s->at, NULL, elements, c->local[s->local]->count))
         return false;
-    return !c->k->scheduled || check_register(c, s);
+    return !c->k->scheduled || c->local[s->local]->scope != SCOPE_OWN || check_register(c, s);
+}
+
+static bool check_mma(Check *c, const Stmt *s)
+{
+    int64_t depth = s->bf16 ? 16 : 8, span[2] = { 15, depth - 1 }, row[2] = { depth, 8 };
+
+    if (s->dtype != DT_f32 || s->nguard != 2 || !check_local(c, s, 1))
+        return c->error ? false : fault(c, "an mma of %s", s->dtype < NDTYPE ? dt_name(s->dtype) : "?");
+    for (int i = 0; i < 2; i++) {
+        Stmt of = { .kind = ST_GET, .local = s->operand[i], .at = s->guard[i].at, .dtype = DT_f32 };
+
+        if (s->guard[i].size < 1 || s->guard[i].size > 1 << 20)
+            return fault(c, "rows of an mma are %" PRId64 " apart", s->guard[i].size);
+        if (!check_local(c, &of, span[i] * s->guard[i].size + row[i]))
+            return false;
+    }
+    return true;
 }
 
 static bool check_fold(Check *c, const Stmt *s)
 {
     if (s->op != OP_add && s->op != OP_maximum && s->op != OP_minimum)
         return fault(c, "a fold by %s", s->op < NOP ? op_info[s->op].name : "?");
-    if (s->count < 1 || s->count > MAX_VEC || (s->count & (s->count - 1)))
-        return fault(c, "a fold of %" PRId64 " elements, no power of two up to %d", s->count, MAX_VEC);
+    bool threads = s->local >= 0 && s->local < c->k->nlocal && c->local_on[s->local] && c->local[s->local]->scope == SCOPE_EACH;
+
+    if (s->count < 1 || s->count > (threads ? MAX_THREADS : MAX_VEC) || (s->count & (s->count - 1)))
+        return fault(c, "a fold of %" PRId64 " elements, no power of two up to %d", s->count,
+                     threads ? MAX_THREADS : MAX_VEC);
     return check_local(c, s, s->count) && define_value(c, s);
 }
 
@@ -339,7 +360,7 @@ static void leave(Check *c, const Stmt *s)
             c->local_on[s->id] = false;
         else if (s->kind == ST_PICK)
             c->var_on[s->id] = false;
-        else if (s->kind != ST_FOR && s->kind != ST_IF && s->id >= 0 && s->kind != ST_STORE && s->kind != ST_SET)
+        else if (s->kind != ST_FOR && s->kind != ST_IF && s->id >= 0 && s->kind != ST_STORE && s->kind != ST_SET && s->kind != ST_MMA)
             c->value_on[s->id] = false;
     }
 }
@@ -349,9 +370,16 @@ static bool check_if(Check *c, const Stmt *s)
 {
     if (c->vec)
         return fault(c, "an `if` stands in the vec loop i%d", c->vec->id);
-    if (!check_args(c, s, 1) || !use(c, s->arg[0], DT_bool) || !check_list(c, s->body))
+    const Stmt *within = c->within;
+
+    if (!check_args(c, s, 1) || !use(c, s->arg[0], DT_bool))
+        return false;
+    if (c->value[s->arg[0]]->kind == ST_WITHIN)
+        c->within = c->value[s->arg[0]];
+    if (!check_list(c, s->body))
         return false;
     leave(c, s->body);
+    c->within = within;
     return true;
 }
 
@@ -439,6 +467,8 @@ static bool check_stmt(Check *c, const Stmt *s)
     case ST_WITHIN: return check_within(c, s);
     case ST_PICK:   return check_pick(c, s);
     case ST_IF:     return check_if(c, s);
+    case ST_WAIT:   return s->count >= 0 || fault(c, "a wait for %" PRId64, s->count);
+    case ST_MMA:    return check_mma(c, s);
     }
     return fault(c, "no such statement");
 }
@@ -475,6 +505,8 @@ static bool check_kernel(Check *c, int number)
     }
     if (!check_list(c, k->body))
         return false;
+    if ((why = kernel_check_group(k, c->mem)))
+        return fault(c, "%s", why);
     return !(why = kernel_check_loops(c->p, k, c->mem)) || fault(c, "%s", why);
 }
 

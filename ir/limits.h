@@ -2,12 +2,17 @@
 #ifndef NND_IR_LIMITS_H
 #define NND_IR_LIMITS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct Limits {
     int     lanes;         /* f32 lanes of a vector register: 4, 8, 16 */
     int     vregs;         /* vector registers: 16 or 32 */
     int64_t l1_bytes, l2_bytes;
+    int     warp;          /* of a GPU: threads that run as one, 32; 0: a CPU, and all that follows is 0 */
+    int     threads;       /* of a group at most */
+    int64_t shared_bytes;  /* of a group's memory at most */
+    bool    async, mma;    /* copies to group memory that are waited for; products of tiles by tensor cores */
 } Limits;
 
 #endif

@@ -5,12 +5,13 @@
  * every index is checked, so a plan that walks without a complaint touches only what is its own.
  */
 #include <inttypes.h>
+#include <math.h>
 
 #include "ir/eval.h"
 #include "ir/kernel.h"
 #include "ir/philox.h"
 
-typedef struct WalkLocal { Dtype dtype; int64_t count, room; double *cell; } WalkLocal;
+typedef struct WalkLocal { Dtype dtype; Scope scope; int64_t count, each, room; double *cell; } WalkLocal;
 
 typedef struct Walk {
     const Plan    *p;
@@ -84,6 +85,9 @@ static bool element(Walk *w, const Stmt *s, Tensor *t, int64_t *i)
 
 /* ---- locals ---- */
 
+/* What group memory begins with, and registers that a fold has spent: who reads it is found out. */
+static double unwritten(Dtype d) { return dt_is_float(d) ? (double)NAN : 0; }
+
 static void walk_local(Walk *w, const Stmt *s)
 {
     WalkLocal *l = &w->local[s->id];
@@ -94,22 +98,25 @@ static void walk_local(Walk *w, const Stmt *s)
     }
     l->count = s->count;
     l->dtype = s->dtype;
+    l->scope = s->scope;
+    l->each = s->each;
     for (int64_t i = 0; i < s->count; i++)
-        l->cell[i] = eval_cast(DT_f64, s->dtype, s->number);
+        l->cell[i] = s->scope == SCOPE_GROUP ? unwritten(s->dtype) : eval_cast(DT_f64, s->dtype, s->number);
 }
 
-/* The cells of the local from s->at on, count of which must be there. */
-static double *cells(Walk *w, const Stmt *s, int64_t count)
+/* The cells of a local from element `at` on, count of which must be there. */
+static double *cells_of(Walk *w, int local, Affine from, int64_t count)
 {
-    const WalkLocal *l = &w->local[s->local];
-    int64_t          at = at_now(w, s->at);
+    const WalkLocal *l = &w->local[local];
+    int64_t          at = at_now(w, from);
 
     if (at >= 0 && count >= 1 && count <= l->count && at <= l->count - count)
         return l->cell + at;
-    w->error = arena_printf(w->mem, "%s: element %" PRId64 " of l%d, it has %" PRId64, w->k->name, at, s->local,
-                            l->count);
+    w->error = arena_printf(w->mem, "%s: element %" PRId64 " of l%d, it has %" PRId64, w->k->name, at, local, l->count);
     return NULL;
 }
+
+static double *cells(Walk *w, const Stmt *s, int64_t count) { return cells_of(w, s->local, s->at, count); }
 
 static void walk_fold(Walk *w, const Stmt *s)
 {
@@ -121,6 +128,37 @@ static void walk_fold(Walk *w, const Stmt *s)
         for (int64_t i = 0; i < n; i++)
             cell[i] = eval_point(s->op, s->dtype, cell[i], cell[i + n], 0);
     w->value[s->id] = cell[0];
+    for (int64_t i = 0; i < s->count && w->local[s->local].scope == SCOPE_EACH; i++)
+        cell[i] = unwritten(s->dtype);
+}
+
+/* x with so many bits of mantissa, to nearest, ties to even. */
+static double rounded(double x, int bits)
+{
+    int    exp;
+    double part = frexp(x, &exp);
+
+    return isfinite(x) ? ldexp(rint(ldexp(part, bits)), exp - bits) : x;
+}
+
+/* Lane l of a warp holds rows l / 4 and l / 4 + 8 of the result, columns 2 * (l % 4) and the next. */
+static void walk_mma(Walk *w, const Stmt *s)
+{
+    int     depth = s->bf16 ? 16 : 8, bits = s->bf16 ? 8 : 11;
+    int64_t sa = s->guard[0].size, sb = s->guard[1].size, each = w->local[s->local].each;
+    double *c = cells_of(w, s->local, s->at, 31 * each + 4), *a = cells_of(w, s->operand[0], s->guard[0].at, 15 * sa + depth);
+    double *b = cells_of(w, s->operand[1], s->guard[1].at, (depth - 1) * sb + 8);
+
+    if (!a || !b || !c)
+        return;
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 8; j++) {
+            double *cell = &c[(i % 8 * 4 + j / 2) * each + i / 8 * 2 + j % 2], sum = *cell;
+
+            for (int k = 0; k < depth; k++)
+                sum += rounded(a[i * sa + k], bits) * rounded(b[k * sb + j], bits);
+            *cell = eval_cast(DT_f64, DT_f32, sum);
+        }
 }
 
 /* ---- statements ---- */
@@ -216,6 +254,8 @@ static void walk_list(Walk *w, const Stmt *s)
         case ST_GET:
         case ST_SET:    walk_cell(w, s); break;
         case ST_FOLD:   walk_fold(w, s); break;
+        case ST_WAIT:   break;
+        case ST_MMA:    walk_mma(w, s); break;
         }
 }
 
