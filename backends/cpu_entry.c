@@ -100,6 +100,7 @@ static double statement_cycles(const Emit *e, const Stmt *s)
     case ST_RANDOM: return 40;
     case ST_FOLD:   return 6;
     case ST_WITHIN:
+    case ST_PART:
     case ST_PICK:   return 2;
     case ST_IF:     return 4 + list_cycles(e, s->body) / 4;     /* most conditions that are worth a branch are false */
     case ST_CONST: case ST_INDEX: case ST_LOCAL: case ST_GET: case ST_SET: case ST_WAIT: case ST_MMA: break;

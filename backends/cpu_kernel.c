@@ -297,7 +297,7 @@ static void emit_statement(Emit *e, const Stmt *s)
     case ST_WITHIN: e->value[s->id] = cpu_within(e, s); break;
     case ST_PICK:   e->var[s->id] = cpu_pick(e, s); break;
     case ST_IF:     emit_if(e, s); break;
-    case ST_WAIT: case ST_MMA: break;       /* of kernels for a GPU */
+    case ST_PART: case ST_WAIT: case ST_MMA: break;     /* of kernels for a GPU */
     }
 }
 

@@ -111,7 +111,7 @@ Affine *stmt_affine(Stmt *s, int i)
     return i - 2 < s->nguard ? &s->guard[i - 2].at : NULL;
 }
 
-bool stmt_has_var(const Stmt *s) { return s->kind == ST_FOR || s->kind == ST_PICK; }
+bool stmt_has_var(const Stmt *s) { return s->kind == ST_FOR || s->kind == ST_PICK || s->kind == ST_PART; }
 
 static Affine map_affine(Arena *mem, Affine a, const Affine *var)
 {

@@ -23,10 +23,11 @@
  * that defines it.  Loop extents are known numbers.  Indices are affine in the loop variables, so a
  * backend knows every stride.  A field buffer is read through the batch's row numbers: load b1[row i0][i1].
  *
- * Two statements let an index leave what loops can say:
+ * Three statements let an index leave what loops can say:
  *   %7 = within i0 + i1 - 2 < 28, i2 < 28 : bool     every form lies in 0 .. its size - 1
  *   %8 = load b3[28*i0 + 28*i1 + i2 - 56] : f32 if %7     not touched, and 0, where the value of a `within` is false
  *   pick i9 < 784 = %5                               i9 is the integer %5, put into 0..783; visible like a value
+ *   part i9 < 28 = 256*i0 + i1 / 28                  i9 is (256*i0 + i1) / 28 % 28: one digit of a number that is never negative
  *   if %6 { ... }                                    done where %6 is true; what it defines is not seen behind it
  *
  * What loop marks mean (none changes a result, not a bit of it):
@@ -128,6 +129,7 @@ typedef enum StmtKind {
     ST_INDEX,      /* %id = index at : i32 */
     ST_WITHIN,     /* %id = within guard, ... : bool */
     ST_PICK,       /* pick i<id> < extent = %arg0 */
+    ST_PART,       /* part i<id> < extent = at / count     at / count % extent */
     ST_IF,         /* if %arg0 { body } */
     ST_RANDOM,     /* %id = random <stream> [at] : f32 */
     ST_LOCAL,      /* local l<id> : dtype[count] [group] [each <each>] [= number] */
@@ -206,7 +208,7 @@ void  kern_append(KList *l, Stmt *s);          /* s and all that follow it */
 
 /* The i-th affine form that s holds, NULL behind the last: at, row, guards. */
 Affine *stmt_affine(Stmt *s, int i);
-bool    stmt_has_var(const Stmt *s);           /* defines an index variable: a loop or a pick */
+bool    stmt_has_var(const Stmt *s);           /* defines an index variable: a loop, a pick or a part */
 
 /* Is the body of a block loop shared by threads of its own: does it hold a block loop, a fold over threads or an mma? */
 bool    stmt_is_shared(const Stmt *block, const Kernel *k);

@@ -188,7 +188,7 @@ static bool check_declaration(Check *c, const Stmt *s)
 
 static bool is_copy(const Check *c, const Stmt *s)
 {
-    return s->kind == ST_WITHIN || (s->kind == ST_LOAD && s->dtype == DT_f32)
+    return s->kind == ST_WITHIN || s->kind == ST_PART || (s->kind == ST_LOAD && s->dtype == DT_f32)
         || (s->kind == ST_SET && c->local[s->local]->scope == SCOPE_GROUP) || (s->kind == ST_FOR && s->lanes);
 }
 
@@ -258,7 +258,7 @@ static bool check_stmt(Check *c, const Stmt *s)
     case ST_WAIT:  return c->n == 0 || fault(c, "a wait in the block loop i%d", c->around[c->n - 1]->id);
     case ST_GET: case ST_SET: case ST_FOLD: case ST_MMA:
         return check_access(c, s);
-    case ST_LET: case ST_CONST: case ST_LOAD: case ST_STORE: case ST_INDEX: case ST_WITHIN: case ST_PICK: case ST_RANDOM:
+    case ST_LET: case ST_CONST: case ST_LOAD: case ST_STORE: case ST_INDEX: case ST_WITHIN: case ST_PICK: case ST_PART: case ST_RANDOM:
         return true;
     }
     return true;

@@ -9,10 +9,10 @@
  *
  * If c * |p - q| + |small| < g for all that occurs, a distance of 0 needs large == 0; if |small| < c as well, it needs
  * p == q.  The constant may be taken modulo g.  Tiles, transposed and padded results all pass this; what passes can't
- * collide.  Where a `within` holds, a part of a place may be a multiple of a guarded form: then that varies by less than its size,
- * whatever its variables do.  It runs on kernels whose indices are inside their arrays, so no sum here can overflow.
+ * collide.  What has digits of numbers in its place is looked at in
+ * ir/kernel_digits.c.  It runs on kernels whose indices are inside their arrays, so no sum here can overflow.
  */
-#include "ir/kernel.h"
+#include "ir/kernel_digits.h"
 
 typedef struct Access {
     const Stmt *s;
@@ -28,6 +28,7 @@ typedef struct Loops {
     const Kernel *k;
     Arena        *mem;
     int64_t      *extent;           /* by loop variable */
+    Digits        digits;
     bool         *inside;           /* by loop variable: of the loop looked at */
     bool         *own;              /* by local: declared in the loop looked at, so each iteration has one */
     const Stmt  **value;            /* by value: the `within` that defines it, NULL if none does */
@@ -73,129 +74,34 @@ static void add_constant(Distance *d, int64_t x)
     d->most += x;
 }
 
-/* Loops inside run on their own in each iteration; those around stand still.  by times both. */
-static void add_terms(const Loops *l, const Stmt *loop, Distance *d, Affine a, Affine b, int64_t by)
+/* Loops inside run on their own in each iteration; those around stand still. */
+static void add_terms(const Loops *l, const Stmt *loop, Distance *d, Affine a, Affine b)
 {
     for (int i = 0; i < a.n; i++) {
         int var = a.term[i].var;
 
         if (var != loop->id)
-            add_term(d, by * (l->inside[var] ? a.term[i].coef : a.term[i].coef - aff_coef(b, var)), l->extent[var]);
+            add_term(d, l->inside[var] ? a.term[i].coef : a.term[i].coef - aff_coef(b, var), l->extent[var]);
     }
     for (int i = 0; i < b.n; i++) {
         int var = b.term[i].var;
 
         if (var != loop->id && (l->inside[var] || !aff_coef(a, var)))
-            add_term(d, -by * b.term[i].coef, l->extent[var]);
+            add_term(d, -b.term[i].coef, l->extent[var]);
     }
-}
-
-/* ---- guarded parts ---- */
-
-enum { MOST_PARTS = 8 };
-
-/* A place is rest + sum by[i] * form i, where form i lies in 0 .. its size - 1. */
-typedef struct Parts { Affine rest; int n; int64_t by[MOST_PARTS]; const Guard *guard[MOST_PARTS]; } Parts;
-
-static bool is_small(const Guard *g, int64_t by)
-{
-    int64_t most = (int64_t)1 << 31;
-
-    return g->at.n > 0 && by && size(by) < most && g->size < most && size(g->at.base) < most;
-}
-
-static Parts take_parts(const Loops *l, const Access *a)
-{
-    Parts p = { .rest = a->at };
-
-    for (int i = 0; a->within && i < a->within->nguard && p.n < MOST_PARTS; i++) {
-        const Guard *g = &a->within->guard[i];
-        int64_t      by = g->at.n ? aff_coef(p.rest, g->at.term[0].var) / g->at.term[0].coef : 0;
-
-        if (!is_small(g, by))
-            continue;
-        Affine next = aff_add(l->mem, p.rest, aff_scale(l->mem, g->at, -by));
-
-        if (next.n != p.rest.n - g->at.n)
-            continue;
-        p.rest = next;
-        p.by[p.n] = by;
-        p.guard[p.n++] = g;
-    }
-    return p;
-}
-
-static bool same_parts(const Parts *a, const Parts *b)
-{
-    bool same = a->n == b->n;
-
-    for (int i = 0; same && i < a->n; i++)
-        same = a->by[i] == b->by[i] && a->guard[i]->size == b->guard[i]->size && aff_equal(a->guard[i]->at, b->guard[i]->at);
-    return same;
-}
-
-/* How far the form varies by the loops inside. */
-static int64_t reach_inside(const Loops *l, const Stmt *loop, Affine a)
-{
-    int64_t reach = 0, most = (int64_t)1 << 40;
-
-    for (int i = 0; i < a.n && reach < most; i++)
-        if (a.term[i].var != loop->id && l->inside[a.term[i].var])
-            reach += l->extent[a.term[i].var] > 1 ? (size(a.term[i].coef) < most ? size(a.term[i].coef) : most) * (l->extent[a.term[i].var] - 1) : 0;
-    return reach;
-}
-
-static void add_part(const Loops *l, const Stmt *loop, Distance *d, const Guard *g, int64_t by)
-{
-    if (reach_inside(l, loop, g->at) < g->size) {
-        add_terms(l, loop, d, g->at, g->at, by);
-        return;
-    }
-    add_term(d, by, g->size);
-    add_term(d, -by, g->size);
 }
 
 static int64_t farthest(const Distance *d) { return -d->least > d->most ? -d->least : d->most; }
-
-/* Both in the same parts; the loop's variable is in one of them, or in the rest. */
-static bool parts_apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b, const Parts *p, const Parts *q)
-{
-    Distance d = { .c = size(aff_coef(a->at, loop->id)) }, of = { .c = d.c };
-    int64_t  reach = d.c * (loop->extent - 1);
-
-    for (int i = 0; i < p->n; i++)
-        if (!aff_coef(p->guard[i]->at, loop->id))
-            add_part(l, loop, &d, p->guard[i], p->by[i]);
-    add_terms(l, loop, &d, p->rest, q->rest, 1);
-    for (int i = 0; i < p->n; i++)
-        if (aff_coef(p->guard[i]->at, loop->id)) {
-            of.g = d.g;
-            add_terms(l, loop, &of, p->guard[i]->at, p->guard[i]->at, p->by[i]);
-            d.g = of.g;
-            reach = reach + farthest(&of) < size(p->by[i]) * (p->guard[i]->size - 1) ? reach
-                                                                                   : size(p->by[i]) * (p->guard[i]->size - 1) - farthest(&of);
-        }
-    add_constant(&d, p->rest.base - q->rest.base);
-    d.most += a->length - 1;
-    d.least -= b->length - 1;
-    int64_t far = farthest(&d) + farthest(&of);
-
-    return far < d.c && (!d.g || reach + far < d.g);
-}
 
 static bool apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b)
 {
     Distance d = { .c = size(aff_coef(a->at, loop->id)) };
 
+    if (a->length == 1 && b->length == 1 && digits_apart(&l->digits, loop->id, a->at, b->at, a->within == b->within ? a->within : NULL))
+        return true;
     if (!d.c || aff_coef(a->at, loop->id) != aff_coef(b->at, loop->id))
         return false;
-    if (a->within && b->within) {
-        Parts p = take_parts(l, a), q = take_parts(l, b);
-
-        if (p.n && same_parts(&p, &q) && parts_apart(l, loop, a, b, &p, &q))
-            return true;
-    }
-    add_terms(l, loop, &d, a->at, b->at, 1);
+    add_terms(l, loop, &d, a->at, b->at);
     add_constant(&d, a->at.base - b->at.base);
     d.most += a->length - 1;
     d.least -= b->length - 1;
@@ -276,7 +182,7 @@ static void gather(Loops *l, const Stmt *s)
         case ST_LOCAL:
             l->own[s->id] = true;
             break;
-        case ST_PICK:
+        case ST_PICK: case ST_PART:
             l->inside[s->id] = true;
             break;
         case ST_IF:
@@ -333,6 +239,8 @@ static void find_extents(Loops *l, const Stmt *s)
             l->extent[s->id] = s->extent;
         if (s->kind == ST_WITHIN)
             l->value[s->id] = s;
+        if (s->kind == ST_PART)
+            l->digits.part[s->id] = s;
         find_extents(l, s->body);
     }
 }
@@ -342,6 +250,7 @@ const char *kernel_check_loops(const Plan *p, const Kernel *k, Arena *mem)
     Loops l = { .p = p, .k = k, .mem = mem, .extent = arena_array(mem, int64_t, k->nvar + 1),
                 .value = arena_array(mem, const Stmt *, k->nvalue + 1) };
 
+    l.digits = (Digits){ mem, l.extent, arena_array(mem, const Stmt *, k->nvar + 1) };
     if (k->scan)
         l.extent[0] = k->steps;
     find_extents(&l, k->body);

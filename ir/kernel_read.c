@@ -311,6 +311,18 @@ static bool read_pick(KernelReader *r, Stmt *s)
     return true;
 }
 
+/* part i9 < 28 = 256*i0 + i1 / 28 */
+static bool read_part(KernelReader *r, Stmt *s)
+{
+    s->kind = ST_PART;
+    if (!kernel_read_numbered(r, 'i', NODE_LIMIT, &s->id) || !read_punct(&r->t, "<") ||
+        !read_int(&r->t, "a number of places", 1, MOST, &s->extent) || !read_punct(&r->t, "=") || !read_affine(r, &s->at) ||
+        !read_punct(&r->t, "/") || !read_int(&r->t, "what a digit counts", 1, MOST, &s->count))
+        return false;
+    at_least(&r->k->nvar, (int64_t)s->id + 1);
+    return true;
+}
+
 static bool read_store(KernelReader *r, Stmt *s)
 {
     s->kind = ST_STORE;
@@ -424,6 +436,8 @@ static bool read_stmt(KernelReader *r, Stmt *s)
         ok = read_set(r, s);
     else if (lex_take(r->t.lx, "pick"))
         ok = read_pick(r, s);
+    else if (lex_take(r->t.lx, "part"))
+        ok = read_part(r, s);
     else if (lex_take(r->t.lx, "local"))
         ok = read_local(r, s);
     else if (lex_take(r->t.lx, "wait"))

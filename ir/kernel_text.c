@@ -92,7 +92,7 @@ static void print_value(FILE *f, const Plan *p, const Stmt *s)
         print_affine(f, s->at);
         fprintf(f, " .. %" PRId64 "]", s->count);
         break;
-    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: case ST_IF: case ST_WAIT: case ST_MMA: break;
+    case ST_FOR: case ST_STORE: case ST_LOCAL: case ST_SET: case ST_PICK: case ST_PART: case ST_IF: case ST_WAIT: case ST_MMA: break;
     }
     fprintf(f, " : %s", dt_name(s->dtype));
     if (s->kind == ST_LET && s->from != s->dtype)
@@ -167,6 +167,11 @@ static void print_stmt(FILE *f, const Plan *p, const Stmt *s)
         break;
     case ST_PICK:
         fprintf(f, "pick i%d < %" PRId64 " = %%%d", s->id, s->extent, s->arg[0]);
+        break;
+    case ST_PART:
+        fprintf(f, "part i%d < %" PRId64 " = ", s->id, s->extent);
+        print_affine(f, s->at);
+        fprintf(f, " / %" PRId64, s->count);
         break;
     case ST_LET: case ST_CONST: case ST_LOAD: case ST_INDEX: case ST_RANDOM: case ST_GET: case ST_FOLD:
     case ST_WITHIN:

@@ -358,7 +358,7 @@ static void leave(Check *c, const Stmt *s)
     for (; s; s = s->next) {
         if (s->kind == ST_LOCAL)
             c->local_on[s->id] = false;
-        else if (s->kind == ST_PICK)
+        else if (s->kind == ST_PICK || s->kind == ST_PART)
             c->var_on[s->id] = false;
         else if (s->kind != ST_FOR && s->kind != ST_IF && s->id >= 0 && s->kind != ST_STORE && s->kind != ST_SET && s->kind != ST_MMA)
             c->value_on[s->id] = false;
@@ -450,6 +450,19 @@ static bool check_pick(Check *c, const Stmt *s)
     return define(c, "i", s, c->k->nvar, c->var, c->var_on);
 }
 
+static bool check_part(Check *c, const Stmt *s)
+{
+    int64_t least, most;
+
+    if (s->extent < 1 || s->count < 1)
+        return fault(c, "i%d is part %" PRId64 " of what counts %" PRId64, s->id, s->extent, s->count);
+    if (!range(c, s->at, &least, &most))
+        return false;
+    if (least < 0)
+        return fault(c, "i%d is part of a number that may be %" PRId64, s->id, least);
+    return define(c, "i", s, c->k->nvar, c->var, c->var_on);
+}
+
 static bool check_stmt(Check *c, const Stmt *s)
 {
     switch (s->kind) {
@@ -466,6 +479,7 @@ static bool check_stmt(Check *c, const Stmt *s)
     case ST_FOLD:   return check_fold(c, s);
     case ST_WITHIN: return check_within(c, s);
     case ST_PICK:   return check_pick(c, s);
+    case ST_PART:   return check_part(c, s);
     case ST_IF:     return check_if(c, s);
     case ST_WAIT:   return s->count >= 0 || fault(c, "a wait for %" PRId64, s->count);
     case ST_MMA:    return check_mma(c, s);

@@ -249,6 +249,7 @@ static void walk_list(Walk *w, const Stmt *s)
         case ST_RANDOM: w->value[s->id] = walk_random(w, s); break;
         case ST_WITHIN: w->value[s->id] = walk_within(w, s); break;
         case ST_PICK:   walk_pick(w, s); break;
+        case ST_PART:   w->var[s->id] = at_now(w, s->at) / s->count % s->extent; break;
         case ST_IF:     if (w->value[s->arg[0]]) walk_list(w, s->body); break;
         case ST_LOCAL:  walk_local(w, s); break;
         case ST_GET:
