@@ -23,19 +23,29 @@ static void show_cpu(void)
     puts("  (default)");
 }
 
+/* A GPU that someone else has filled up is of no use: so what is free is told as well. */
+static void show_gpu(int i, const NndCudaDevice *gpu, int version)
+{
+    int64_t nfree = nnd_cuda_free(i);
+
+    printf("cuda:%-3d  %s, sm_%d, %.1f GiB", i, gpu->name, gpu->sm, (double)gpu->memory_bytes / (1 << 30));
+    if (nfree >= 0)
+        printf(" (%.1f free)", (double)nfree / (1 << 30));
+    printf(", driver CUDA %d.%d\n", version / 1000, version % 1000 / 10);
+}
+
 static void show_cuda(void)
 {
     NndCudaDevice gpu[MAX_GPUS];
-    char          why[256] = "";
-    int           driver = 0, n = nnd_cuda_devices(gpu, MAX_GPUS, &driver, why, sizeof why);
+    NndError      err;
+    int           version = 0, n = nnd_cuda_devices(gpu, MAX_GPUS, &version, &err);
 
     if (n < 0)
-        printf("cuda      not available: %s\n", why);
+        printf("cuda      not available: %s\n", err.text);
     if (n == 0)
-        printf("cuda      not available: the driver (CUDA %d.%d) finds no device\n", driver / 1000, driver % 1000 / 10);
+        printf("cuda      not available: the driver (CUDA %d.%d) finds no device\n", version / 1000, version % 1000 / 10);
     for (int i = 0; i < n && i < MAX_GPUS; i++)
-        printf("cuda:%-3d  %s, sm_%d%d, %.1f GiB, driver CUDA %d.%d  (not used: nnd makes no code for GPUs yet)\n", i, gpu[i].name,
-               gpu[i].major, gpu[i].minor, (double)gpu[i].memory_bytes / (1 << 30), driver / 1000, driver % 1000 / 10);
+        show_gpu(i, &gpu[i], version);
 }
 
 int cmd_devices(Options *o)

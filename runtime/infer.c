@@ -49,9 +49,9 @@ int nnd_infer(NndSession *s, int64_t n, const void *const *input, void *const *o
             in[i] = (const char *)input[i] + done * row_bytes(&im->input[i]);
         for (int i = 0; i < im->noutput; i++)
             out[i] = (char *)output[i] + done * row_bytes(&im->output[i]);
-        if ((rc = e->run(im, e, &(NndCall){ .state = s->state, .scratch = s->scratch, .field = in, .out = out,
-                                            .nbatch = some / e->batch, .step = 1, .steps = 1, .epoch = 1, .par = s->par })))
-            return nnd_fail(err, rc, "the device failed");
+        if ((rc = nnd_session_run(s, e, &(NndCall){ .field = in, .out = out, .nbatch = some / e->batch, .step = 1, .steps = 1,
+                                                    .epoch = 1 }, err)))
+            return rc;
     }
     return 0;
 }

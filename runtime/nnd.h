@@ -141,13 +141,15 @@ enum { NND_MAX_METRIC = 32, NND_CHUNK = 256 };   /* figures kept of a batch; mos
 
 /* One run of a model: the image's state and the memory that its entries need, allocated once.  Several sessions may
  * share an image, each on its own thread. */
+typedef struct NndCuda NndCuda;                  /* its part on a GPU (cuda.h) */
 typedef struct NndSession {
     const NndImage *image;
-    void           *state, *scratch;
+    void           *state, *scratch;             /* on a GPU: the host's copy, for which see nnd_session_fetch; NULL */
     int32_t        *row;       int64_t nrow;     /* room for the longest split */
     double         *metric;                      /* [NND_CHUNK][nmetric], the figures of one call's batches */
     const NndPar   *par;                         /* NULL: serial; the caller may set it */
     int64_t         step;                        /* steps done */
+    NndCuda        *cuda;                        /* NULL: runs on this processor */
 } NndSession;
 
 /* nnd_entry_find - the entry of this kind at this batch, whatever the batch for init; NULL if it was not compiled. */
@@ -155,9 +157,23 @@ const NndEntry *nnd_entry_find(const NndImage *im, NndEntryKind kind, int64_t ba
 
 /* nnd_session_open - allocate all that a run needs; the image must outlive the session.  The state is the image's
  * weights if it has any, else zero: call nnd_session_init.
- * max_rows: of the longest split, 0 if only infer is called.  NND_E_ARG (image of another version), NND_E_MEMORY. */
+ * max_rows: of the longest split, 0 if only infer is called.  An image for a GPU takes the first one, nnd_session_open_on that
+ * of this number.  NND_E_ARG (image of another version), NND_E_MEMORY (of a GPU with the bytes wanted and free), NND_E_DEVICE. */
 int  nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndError *err);
+int  nnd_session_open_on(NndSession *s, const NndImage *im, int device, int64_t max_rows, NndError *err);
 void nnd_session_close(NndSession *s);
+/* nnd_session_hold - what entries will read of a data set is put where they can; nnd_fit and nnd_evaluate do it themselves.
+ *
+ * A GPU gets every column that it doesn't have yet, so data that have been held may not change, nor others take their
+ * place in memory, until the session is closed or holds other data.  NND_E_MEMORY with the bytes wanted and free. */
+int  nnd_session_hold(NndSession *s, const NndData *data, NndError *err);
+/* nnd_session_run - every call of an entry: on this processor or on the session's GPU.  The call's state, scratch and par are the
+ * session's.  What the entry returned, or NND_E_DEVICE with the device's reason. */
+int  nnd_session_run(NndSession *s, const NndEntry *e, const NndCall *call, NndError *err);
+/* nnd_session_fetch - brings s->state up to date, before it is read.
+ * nnd_session_changed - tells that s->state was written: before the next run its place on a GPU gets it. */
+int  nnd_session_fetch(const NndSession *s, NndError *err);
+void nnd_session_changed(NndSession *s);
 /* nnd_session_init - fill params and states by the image's init entry and go back to step 0. */
 int  nnd_session_init(NndSession *s, uint64_t seed, NndError *err);
 
@@ -259,6 +275,7 @@ typedef struct NndRunOptions {
     int64_t     batch, epochs, steps;  /* 0: the model's; steps 0: no limit */
     uint64_t    seed;
     int         threads;               /* 0: all that this process may use */
+    int         device;                /* number of the GPU, if the image is for one */
     bool        quiet;                 /* only the last epoch's line */
     bool        judged;                /* the run is the one the text describes: a missed expect is an error */
     volatile const int *stop;

@@ -209,15 +209,15 @@ static bool keep_epochs(Run *r)
 static bool begin(Run *r)
 {
     const NndRunOptions *o = r->o;
-    int threads = o->threads ? o->threads : nnd_threads_here();
+    int threads = r->image->gpu ? 1 : o->threads ? o->threads : nnd_threads_here();
     int64_t nrow[NND_NSPLIT], rows;
 
     nnd_rows_trained(r->data->nrow, r->order, nrow);
     rows = r->data->nrow[NND_SPLIT_TRAIN];
     for (int split = 0; split < NND_NSPLIT; split++)
         rows = rows > nrow[split] ? rows : nrow[split];
-    if (!keep_epochs(r) || nnd_session_open(&r->session, r->image, rows, &r->err)
-        || nnd_session_init(&r->session, o->seed, &r->err)
+    if (!keep_epochs(r) || nnd_session_open_on(&r->session, r->image, o->device, rows, &r->err)
+        || nnd_session_hold(&r->session, r->data, &r->err) || nnd_session_init(&r->session, o->seed, &r->err)
         || (o->init && nnd_weights_load(&r->session, o->init, &r->err)))
         return false;
     if (threads > 1 && !(r->pool = nnd_pool_open(threads, &r->err)))

@@ -1,11 +1,12 @@
-/* session.c - the memory of one run, and its beginning.
+/* session.c - the memory of one run, its beginning, and the one place where entries are called.
  *
- * Everything that training will need is allocated here, so that nothing is once it has begun.
+ * Everything that training will need is allocated here, so that nothing is once it has begun.  Callers can't tell
+ * whether an image runs on this processor or on a GPU.
  */
 #include <stdlib.h>
 #include <string.h>
 
-#include "runtime/nnd.h"
+#include "runtime/cuda.h"
 
 const NndEntry *nnd_entry_find(const NndImage *im, NndEntryKind kind, int64_t batch)
 {
@@ -32,24 +33,42 @@ static void *segment(int64_t count, int64_t size, NndError *err, const char *wha
     return p;
 }
 
-int nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndError *err)
+/* What an image asks of the runtime and of the machine. */
+static int check_image(const NndImage *im, int64_t scratch, NndError *err)
 {
-    int64_t scratch = 0, nmetric = im->train ? im->train->nmetric : 0;
+    int nmetric = im->train ? im->train->nmetric : 0;
 
-    *s = (NndSession){ .image = im, .nrow = max_rows };
     if (im->abi != NND_ABI)
         return nnd_fail(err, NND_E_ARG, "the model was compiled for version %u of the runtime, this is %d", im->abi,
                         NND_ABI);
     if (nmetric > NND_MAX_METRIC)
-        return nnd_fail(err, NND_E_ARG, "wanted at most %d metrics, found %lld", NND_MAX_METRIC, (long long)nmetric);
-    for (int i = 0; i < im->nentry; i++)
-        if (im->entry[i].scratch_bytes > scratch)
-            scratch = im->entry[i].scratch_bytes;
+        return nnd_fail(err, NND_E_ARG, "wanted at most %d metrics, found %d", NND_MAX_METRIC, nmetric);
     if (im->train && im->train->require_bytes && im->state_bytes + scratch > im->train->require_bytes)
         return nnd_fail(err, NND_E_EXPECT, "require: memory <= %lld bytes is missed: %lld of state and %lld of scratch are %lld",
                         (long long)im->train->require_bytes, (long long)im->state_bytes, (long long)scratch,
                         (long long)(im->state_bytes + scratch));
-    if (!(s->state = segment(im->state_bytes, 1, err, "state")) || !(s->scratch = segment(scratch, 1, err, "scratch"))
+    return 0;
+}
+
+static int64_t most_scratch(const NndImage *im)
+{
+    int64_t most = 0;
+
+    for (int i = 0; im->abi == NND_ABI && i < im->nentry; i++)
+        if (im->entry[i].scratch_bytes > most)
+            most = im->entry[i].scratch_bytes;
+    return most;
+}
+
+int nnd_session_open_on(NndSession *s, const NndImage *im, int device, int64_t max_rows, NndError *err)
+{
+    int64_t scratch = most_scratch(im), nmetric = im->abi == NND_ABI && im->train ? im->train->nmetric : 0;
+    int rc;
+
+    *s = (NndSession){ .image = im, .nrow = max_rows };
+    if ((rc = check_image(im, scratch, err)))
+        return rc;
+    if (!(s->state = segment(im->state_bytes, 1, err, "state")) || !(s->scratch = segment(im->gpu ? 0 : scratch, 1, err, "scratch"))
         || !(s->row = segment(max_rows, sizeof *s->row, err, "row numbers"))
         || !(s->metric = segment(NND_CHUNK * nmetric, sizeof *s->metric, err, "figures"))) {
         nnd_session_close(s);
@@ -57,11 +76,19 @@ int nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndErr
     }
     if (im->weights)
         memcpy(s->state, im->weights, (size_t)im->state_bytes);
-    return 0;
+    if (im->gpu && (rc = nnd_cuda_open(&s->cuda, s, device, err)))
+        nnd_session_close(s);
+    return rc;
+}
+
+int nnd_session_open(NndSession *s, const NndImage *im, int64_t max_rows, NndError *err)
+{
+    return nnd_session_open_on(s, im, 0, max_rows, err);
 }
 
 void nnd_session_close(NndSession *s)
 {
+    nnd_cuda_close(s->cuda);
     free(s->state);
     free(s->scratch);
     free(s->row);
@@ -69,17 +96,56 @@ void nnd_session_close(NndSession *s)
     *s = (NndSession){ 0 };
 }
 
+int nnd_session_hold(NndSession *s, const NndData *data, NndError *err)
+{
+    return s->cuda ? nnd_cuda_hold(s->cuda, data, err) : 0;
+}
+
+static int failed(const NndEntry *e, const NndCall *call, int rc, NndError *err)
+{
+    switch ((NndEntryKind)e->kind) {
+    case NND_INIT:  return nnd_fail(err, rc, "the device failed while filling the parameters");
+    case NND_TRAIN: return nnd_fail(err, rc, "the device failed in step %lld", (long long)call->step);
+    case NND_EVAL:  return nnd_fail(err, rc, "the device failed while evaluating");
+    case NND_INFER: break;
+    }
+    return nnd_fail(err, rc, "the device failed");
+}
+
+int nnd_session_run(NndSession *s, const NndEntry *e, const NndCall *call, NndError *err)
+{
+    NndCall own = *call;
+    int rc;
+
+    if (s->cuda)
+        return nnd_cuda_run(s->cuda, e, call, err);
+    own.state = s->state;
+    own.scratch = s->scratch;
+    own.par = s->par;
+    rc = e->run(s->image, e, &own);
+    return rc ? failed(e, call, rc, err) : 0;
+}
+
+int nnd_session_fetch(const NndSession *s, NndError *err)
+{
+    return s->cuda ? nnd_cuda_fetch(s->cuda, err) : 0;
+}
+
+void nnd_session_changed(NndSession *s)
+{
+    if (s->cuda)
+        nnd_cuda_changed(s->cuda);
+}
+
 int nnd_session_init(NndSession *s, uint64_t seed, NndError *err)
 {
     const NndEntry *e = nnd_entry_find(s->image, NND_INIT, 0);
-    NndCall call = { .state = s->state, .scratch = s->scratch, .nbatch = 1, .seed = seed, .metric_out = s->metric,
-                     .par = s->par };
     int rc;
 
     if (!e)
         return nnd_fail(err, NND_E_ARG, "the model was compiled without its initial values");
-    if ((rc = e->run(s->image, e, &call)))
-        return nnd_fail(err, rc, "the device failed while filling the parameters");
+    if ((rc = nnd_session_run(s, e, &(NndCall){ .nbatch = 1, .seed = seed, .metric_out = s->metric }, err)))
+        return rc;
     s->step = 0;
     return 0;
 }

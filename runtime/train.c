@@ -87,8 +87,7 @@ typedef struct Run {
 static void run_open(Run *r, NndSession *s, const NndData *data, int split, const NndFit *fit, NndError *err)
 {
     *r = (Run){ .s = s, .fit = fit, .err = err };
-    r->call = (NndCall){ .state = s->state, .scratch = s->scratch, .field = data->field[split], .seed = fit->seed,
-                         .scalar = fit->scalar, .metric_out = s->metric, .par = s->par };
+    r->call = (NndCall){ .field = data->field[split], .seed = fit->seed, .scalar = fit->scalar, .metric_out = s->metric };
 }
 
 /* The first figure is the loss; others may be called after what they train: loss_generator. */
@@ -103,8 +102,8 @@ static int run_call(Run *r, const NndEntry *e, int64_t from, int64_t nbatch)
     r->call.row = s->row + from;
     r->call.nbatch = nbatch;
     r->call.step = s->step + 1;
-    if ((rc = e->run(s->image, e, &r->call)))
-        return nnd_fail(r->err, rc, "the device failed in step %lld", (long long)r->call.step);
+    if ((rc = nnd_session_run(s, e, &r->call, r->err)))
+        return rc;
     for (int64_t i = 0; i < nbatch; i++) {
         const double *figure = s->metric + i * nmetric;
 
@@ -199,7 +198,9 @@ int nnd_evaluate(NndSession *s, const NndData *data, int split, double figure[NN
 {
     int rc = check_split(s, data, split, err);
 
-    return rc ? rc : evaluate(s, data, split, &(NndFit){ 0 }, 0, figure, err);
+    if (rc || (rc = nnd_session_hold(s, data, err)))
+        return rc;
+    return evaluate(s, data, split, &(NndFit){ 0 }, 0, figure, err);
 }
 
 /* ---- epochs ---- */
@@ -341,6 +342,7 @@ int nnd_fit(NndSession *s, const NndData *data, const NndFit *f, NndError *err)
         return nnd_fail(err, NND_E_ARG, "epochs: %lld are more than can be counted", (long long)epochs);
     if (f->max_steps > 0)
         steps = least(steps, f->max_steps);
+    rc = nnd_session_hold(s, data, err);
     while (!rc && s->step < steps)
         rc = fit_epoch(s, data, f, n, batch, steps, err);
     return rc;

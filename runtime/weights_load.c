@@ -350,15 +350,17 @@ static int fill_all(Load *l, NndSession *s)
             most = l->of_var[i]->end - l->of_var[i]->begin;
     state = malloc((size_t)im->state_bytes + 1);
     buffer = malloc((size_t)most + 1);
-    if (state && buffer)
-        memcpy(state, s->state, (size_t)im->state_bytes);
-    else
+    if (!state || !buffer)
         rc = no_memory(l, "a copy of the weights");
+    else if (!(rc = nnd_session_fetch(s, l->err)))
+        memcpy(state, s->state, (size_t)im->state_bytes);
     for (int i = 0; i < im->nvar && !rc; i++)
         if (l->of_var[i])
             rc = fill(l, &im->var[i], l->of_var[i], buffer, state);
-    if (!rc)
+    if (!rc) {
         memcpy(s->state, state, (size_t)im->state_bytes);
+        nnd_session_changed(s);
+    }
     free(state);
     free(buffer);
     return rc;

@@ -69,12 +69,14 @@ static void write_var(FILE *f, const NndVar *v, const void *state)
 int nnd_weights_save(const NndSession *s, const char *path, NndError *err)
 {
     const NndImage *im = s->image;
-    char *header = make_header(im);
     uint64_t used, length;
+    char *header;
     NndOut o;
-    int rc;
+    int rc = nnd_session_fetch(s, err);
 
-    if (!header)
+    if (rc)
+        return rc;
+    if (!(header = make_header(im)))
         return nnd_fail(err, NND_E_MEMORY, "%s: out of memory for its header", path);
     used = strlen(header);
     length = (used + 7) / 8 * 8;

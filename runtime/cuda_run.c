@@ -1,0 +1,345 @@
+/* cuda_run.c - an entry's batches on a GPU: what they need put there, their kernels launched, their figures read back.
+ *
+ * What changes from batch to batch lies in the control block, which a kernel of one thread puts on at a batch's end.  So
+ * all batches of a call are launched alike, and where the driver has graphs the launches of a batch, and of several, are
+ * recorded once and repeated as one.
+ */
+#include "runtime/cuda_part.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Kernels of a graph of several batches, about, and the most batches of one: launching it has to cost little beside running
+ * it, recording it must not take long, and a call of few batches should still have use for it. */
+enum { GRAPH_KERNELS = 256, GRAPH_BATCHES = 16 };
+
+enum { STATIC_SHARED_BYTES = 48 << 10, MAX_DYNAMIC_SHARED = 8, CAPTURE_OF_THREAD = 1 };
+
+/* ---- the tables, ready to launch ---- */
+
+static int ready_launch(NndCuda *c, CudaLaunch *l, const NndLaunch *row, NndError *err)
+{
+    int rc = cuda_failed(c, c->driver.module_function(&l->function, c->module, row->kernel), err, "kernel %s", row->kernel);
+
+    l->row = row;
+    l->param[0] = &c->at[ROOM_STATE];
+    l->param[1] = &c->at[ROOM_SCRATCH];
+    l->param[2] = &c->at[ROOM_CONTROL];
+    l->param[3] = &c->turn;
+    for (int i = 0; i < row->nplace; i++)
+        l->param[4 + i] = (void *)&row->place[i];
+    if (rc || row->shared_bytes <= STATIC_SHARED_BYTES)
+        return rc;
+    return cuda_failed(c, c->driver.function_set(l->function, MAX_DYNAMIC_SHARED, (int)row->shared_bytes), err,
+                       "kernel %s: %u bytes of shared memory", row->kernel, row->shared_bytes);
+}
+
+static int choose_unroll(const NndCuda *c, int64_t count)
+{
+    int64_t n = c->how.unroll > 0 ? c->how.unroll : GRAPH_KERNELS / (count + 1);
+
+    return (int)(n < 1 ? 1 : n > GRAPH_BATCHES && c->how.unroll <= 0 ? GRAPH_BATCHES : n);
+}
+
+static int ready_entry(NndCuda *c, CudaEntry *e, const NndGpuEntry *from, CudaLaunch *launch, void **param, NndError *err)
+{
+    int rc = 0;
+
+    *e = (CudaEntry){ .launch = launch, .nlaunch = from->nlaunch };
+    for (int i = 0; i < from->nlaunch && !rc; i++) {
+        launch[i].param = param;
+        param += 4 + from->launch[i].nplace;
+        e->count += from->launch[i].steps;
+        rc = ready_launch(c, &launch[i], &from->launch[i], err);
+    }
+    e->unroll = choose_unroll(c, e->count);
+    return rc;
+}
+
+int cuda_entries(NndCuda *c, NndError *err)
+{
+    const NndGpu *gpu = c->image->gpu;
+    size_t nlaunch = 0, nparam = 0;
+    CudaLaunch *launch;
+    void **param;
+    int rc = 0;
+
+    for (int i = 0; i < gpu->nentry; i++)
+        for (int k = 0; k < gpu->entry[i].nlaunch; k++, nlaunch++)
+            nparam += 4 + (size_t)gpu->entry[i].launch[k].nplace;
+    c->entry = calloc((size_t)gpu->nentry + 1, sizeof *c->entry);
+    c->launch = launch = calloc(nlaunch + 1, sizeof *launch);
+    c->param = param = calloc(nparam + 1, sizeof *param);
+    if (!c->entry || !launch || !param)
+        return nnd_fail(err, NND_E_MEMORY, "out of memory for the tables of %zu kernels", nlaunch);
+    for (int i = 0; i < gpu->nentry && !rc; i++) {
+        rc = ready_entry(c, &c->entry[i], &gpu->entry[i], launch, param, err);
+        launch += gpu->entry[i].nlaunch;
+        for (int k = 0; k < gpu->entry[i].nlaunch; k++)
+            param += 4 + gpu->entry[i].launch[k].nplace;
+    }
+    return rc;
+}
+
+void cuda_entries_free(NndCuda *c)
+{
+    for (int i = 0; c->entry && i < c->image->gpu->nentry; i++) {
+        if (c->entry[i].one.ready)
+            c->driver.ready_free(c->entry[i].one.ready);
+        if (c->entry[i].several.ready)
+            c->driver.ready_free(c->entry[i].several.ready);
+    }
+}
+
+/* ---- kernels one by one ---- */
+
+static int launch_kernel(NndCuda *c, const CudaLaunch *l, int64_t turn, NndError *err)
+{
+    const NndLaunch *row = l->row;
+    int rc;
+
+    c->turn = (int32_t)turn;
+    rc = cuda_failed(c, c->driver.launch(l->function, row->grid[0], row->grid[1], row->grid[2], row->block, 1, 1, row->shared_bytes,
+                                         c->stream, l->param, NULL), err, "kernel %s", row->kernel);
+    if (rc || !c->how.sync)
+        return rc;
+    return cuda_failed(c, c->driver.stream_wait(c->stream), err, "kernel %s", row->kernel);
+}
+
+static int launch_advance(NndCuda *c, NndError *err)
+{
+    void *param[] = { &c->at[ROOM_CONTROL] };
+
+    return cuda_failed(c, c->driver.launch(c->advance, 1, 1, 1, 1, 1, 1, 0, c->stream, param, NULL), err, "kernel nnd_advance");
+}
+
+/* Where the launches end that belong to the scan of number i; i + 1 if it is in none. */
+static int scan_end(const CudaEntry *e, int i)
+{
+    int end = i + 1;
+
+    while (e->launch[i].row->scan && end < e->nlaunch && e->launch[end].row->scan == e->launch[i].row->scan)
+        end++;
+    return end;
+}
+
+static int launch_batch(NndCuda *c, const CudaEntry *e, NndError *err)
+{
+    int rc = 0;
+
+    for (int i = 0, end; i < e->nlaunch; i = end) {
+        end = scan_end(e, i);
+        for (int64_t turn = 0; turn < e->launch[i].row->steps; turn++)
+            for (int k = i; k < end; k++)
+                if ((rc = launch_kernel(c, &e->launch[k], turn, err)))
+                    return rc;
+    }
+    return launch_advance(c, err);
+}
+
+/* ---- graphs ---- */
+
+/* n batches as a graph.  Without one, for whatever reason, kernels are launched one by one, which tells the reason if it is one
+ * of theirs. */
+static void record(NndCuda *c, const CudaEntry *e, int n, CudaGraph *g)
+{
+    const NndDriver *d = &c->driver;
+    void *graph = NULL;
+    int failed = 0;
+
+    g->tried = true;
+    if (d->capture_begin(c->stream, CAPTURE_OF_THREAD))
+        return;
+    for (int i = 0; i < n && !failed; i++)
+        failed = launch_batch(c, e, NULL);
+    if (d->capture_end(c->stream, &graph) || !graph)
+        return;
+    if (failed || d->graph_ready(&g->ready, graph, 0))
+        g->ready = NULL;
+    d->graph_free(graph);
+}
+
+static bool has_graph(NndCuda *c, const CudaEntry *e, int n, CudaGraph *g)
+{
+    if (!c->driver.has_graphs || c->how.no_graphs || c->how.sync)
+        return false;
+    if (!g->tried)
+        record(c, e, n, g);
+    return g->ready;
+}
+
+/* A single batch is not worth a recording: such are init, and what remains of an epoch. */
+static int run_batches(NndCuda *c, CudaEntry *e, int64_t n, NndError *err)
+{
+    int rc = 0;
+
+    for (int64_t done = 0; done < n && !rc;) {
+        if (n - done >= e->unroll && e->unroll > 1 && has_graph(c, e, e->unroll, &e->several)) {
+            rc = cuda_failed(c, c->driver.graph_launch(e->several.ready, c->stream), err, "a graph of %d batches", e->unroll);
+            done += e->unroll;
+        } else if ((n > 1 || e->one.ready) && has_graph(c, e, 1, &e->one)) {
+            rc = cuda_failed(c, c->driver.graph_launch(e->one.ready, c->stream), err, "a graph of a batch");
+            done++;
+        } else {
+            rc = launch_batch(c, e, err);
+            done++;
+        }
+    }
+    return rc;
+}
+
+/* ---- calls ---- */
+
+static int up(NndCuda *c, uint64_t to, const void *from, int64_t nbytes, const char *what, NndError *err)
+{
+    return nbytes ? cuda_failed(c, c->driver.upload(to, from, (size_t)nbytes, c->stream), err, "%s", what) : 0;
+}
+
+/* What a part of a call is about. */
+typedef struct Part {
+    const NndEntry *entry;
+    const NndCall  *call;
+    int64_t         from, n;         /* batches of the call */
+} Part;
+
+static int set_fields(NndCuda *c, const Part *p, NndError *err)
+{
+    for (int i = 0; i < c->image->nfield; i++) {
+        int k = 0;
+
+        while (k < c->ncolumn && c->column[k].host != p->call->field[i])
+            k++;
+        if (k == c->ncolumn)
+            return nnd_fail(err, NND_E_ARG, "the column %s is not held by the session", c->image->field[i].name);
+        c->control.field[i] = c->column[k].at;
+    }
+    return 0;
+}
+
+/* The inputs of these batches, and where they and the outputs are. */
+static int set_ports(NndCuda *c, const Part *p, NndError *err)
+{
+    const NndImage *im = c->image;
+    int64_t first = p->from * p->entry->batch, rows = p->n * p->entry->batch;
+    int rc = 0;
+
+    for (int i = 0; i < im->ninput && !rc; i++) {
+        int64_t each = cuda_row_bytes(&im->input[i]);
+
+        c->control.field[i] = c->port[i];
+        rc = up(c, c->port[i], (const char *)p->call->field[i] + first * each, rows * each, "inputs", err);
+    }
+    for (int i = 0; i < im->noutput; i++)
+        c->control.out[i] = c->port[im->ninput + i];
+    return rc;
+}
+
+static int set_rows(NndCuda *c, const Part *p, NndError *err)
+{
+    int64_t batch = p->entry->batch;
+
+    return up(c, c->at[ROOM_ROWS], p->call->row + p->from * batch, p->n * batch * (int64_t)sizeof *p->call->row, "row numbers", err);
+}
+
+static int set_control(NndCuda *c, const Part *p, NndError *err)
+{
+    const NndCall *call = p->call;
+    const NndTrain *t = c->image->train;
+    NndControl *to = &c->control;
+    int rc = 0;
+
+    to->row = c->at[ROOM_ROWS];
+    to->metric = c->at[ROOM_FIGURES];
+    to->index = 0;
+    to->step = call->step + p->from;
+    to->steps = call->steps;
+    to->epoch = call->epoch;
+    to->seed = call->seed;
+    for (int i = 0; t && i < t->nscalar; i++)
+        to->scalar[i] = call->scalar ? call->scalar[i] : t->scalar[i].value;
+    switch ((NndEntryKind)p->entry->kind) {
+    case NND_INIT:  break;
+    case NND_TRAIN:
+    case NND_EVAL:
+        if (!(rc = set_fields(c, p, err)))
+            rc = set_rows(c, p, err);
+        break;
+    case NND_INFER: rc = set_ports(c, p, err); break;
+    }
+    return rc ? rc : up(c, c->at[ROOM_CONTROL], to, sizeof *to, "the control block", err);
+}
+
+static int down(NndCuda *c, void *to, uint64_t from, int64_t nbytes, NndError *err)
+{
+    return nbytes ? cuda_failed(c, c->driver.download(to, from, (size_t)nbytes, c->stream), err, "results") : 0;
+}
+
+static int get_results(NndCuda *c, const Part *p, NndError *err)
+{
+    const NndImage *im = c->image;
+    int64_t nmetric = im->train ? im->train->nmetric : 0, batch = p->entry->batch;
+    bool has_figures = p->entry->kind == NND_TRAIN || p->entry->kind == NND_EVAL;
+    int rc = 0;
+
+    if (has_figures && p->call->metric_out)
+        rc = down(c, p->call->metric_out + p->from * nmetric, c->at[ROOM_FIGURES], p->n * nmetric * (int64_t)sizeof(double), err);
+    for (int i = 0; p->entry->kind == NND_INFER && i < im->noutput && !rc; i++) {
+        int64_t each = cuda_row_bytes(&im->output[i]);
+
+        rc = down(c, (char *)p->call->out[i] + p->from * batch * each, c->port[im->ninput + i], p->n * batch * each, err);
+    }
+    return rc;
+}
+
+/* As many batches of what remains as there is room for. */
+static int64_t part_size(const NndCuda *c, const NndEntry *e, int64_t rest)
+{
+    int64_t most = 1;
+
+    switch ((NndEntryKind)e->kind) {
+    case NND_INIT:  break;
+    case NND_TRAIN:
+    case NND_EVAL:  most = c->most_rows / e->batch < NND_CHUNK ? c->most_rows / e->batch : NND_CHUNK; break;
+    case NND_INFER: most = c->port_rows / e->batch; break;
+    }
+    return rest < most ? rest : most;
+}
+
+/* The host's state if it is newer. */
+static int begin(NndCuda *c, NndError *err)
+{
+    int rc = cuda_failed(c, c->driver.context_use(c->context), err, "context");
+
+    if (!rc && c->host_newer)
+        rc = up(c, c->at[ROOM_STATE], c->host_state, c->nbytes[ROOM_STATE], "the state", err);
+    if (!rc)
+        c->host_newer = false;
+    return rc;
+}
+
+/* The error comes late: what failed is known only if every kernel is waited for. */
+static int wait_all(NndCuda *c, const NndEntry *e, NndError *err)
+{
+    static const char *const kind[] = { "init", "train", "eval", "infer" };
+
+    return cuda_failed(c, c->driver.stream_wait(c->stream), err, "a kernel of %s (NND_CUDA=sync tells which)", kind[e->kind]);
+}
+
+int nnd_cuda_run(NndCuda *c, const NndEntry *e, const NndCall *call, NndError *err)
+{
+    int rc = begin(c, err);
+
+    for (int64_t done = 0, some; done < call->nbatch && !rc; done += some) {
+        Part p = { .entry = e, .call = call, .from = done };
+
+        some = p.n = part_size(c, e, call->nbatch - done);
+        if (some < 1)
+            return nnd_fail(err, NND_E_ARG, "a batch of %lld rows is more than the session has room for", (long long)e->batch);
+        if (!(rc = set_control(c, &p, err)) && !(rc = run_batches(c, &c->entry[e - c->image->entry], some, err))
+            && !(rc = get_results(c, &p, err)))
+            rc = wait_all(c, e, err);
+    }
+    if (e->kind == NND_INIT || e->kind == NND_TRAIN)
+        c->device_newer = true;
+    return rc;
+}
