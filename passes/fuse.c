@@ -452,6 +452,7 @@ static void assign(Fuse *f)
         }
     }
     sink_points(f);
+    fuse_again(f);
 }
 
 /* ---- the graph with copies where a write needs one ---- */

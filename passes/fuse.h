@@ -37,6 +37,9 @@ bool fuse_slot_written(const Fuse *f, int slot);
 /* Node id floats and is used by kernel k: marks what k uses through it as used inside k or stored for it. */
 void fuse_mark_inside(const Fuse *f, int id, int k, bool *inside, bool *stored);
 
+/* What is stored only for other kernels floats, where it follows from one stored value at little cost (fuse_again.c). */
+void fuse_again(Fuse *f);
+
 /* fuse_order - numbers kernels in an order in which they can run and writes the numbers to the nodes.
  * Returns -1, or a slot whose write must be deferred before there is such an order. */
 int fuse_order(Fuse *f);
