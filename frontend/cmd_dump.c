@@ -101,7 +101,7 @@ static int run_opt(Options *o, Module *m, const bool only[NPASS])
         return EXIT_MODEL;
     if ((why = compile_verify_module(m, only)))
         return complain(o, EXIT_MODEL, "%s: %s", o->file, why);
-    if ((why = compile_opt(m, only, lanes ? atoi(lanes) : OPT_LANES)))
+    if ((why = compile_opt(m, only, !lanes ? OPT_LANES : strcmp(lanes, "warp") ? atoi(lanes) : 0)))
         return complain_ours(o, why);
     module_print(stdout, m);
     return EXIT_WELL;

@@ -370,8 +370,8 @@ const char *compile_verify_module(Module *m, const bool only[NPASS])
 
 const char *compile_opt(Module *m, const bool only[NPASS], int lanes)
 {
-    Limits   l = { .lanes = lanes, .vregs = lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20 };
-    Pipeline p = { .options = { .limits = l, .rule_limit = -1 }, .only = only };
+    Limits   cpu = { .lanes = lanes, .vregs = lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20 };
+    Pipeline p = { .options = { .limits = lanes ? cpu : limits_gpu(), .rule_limit = -1 }, .only = only };
 
     return pipeline_run(m, &p);
 }

@@ -68,8 +68,8 @@ const char *compile_header(FILE *f, Model *md, int nwant, const EntryWant *want,
 const char *compile_verify(Model *md, int nwant, const EntryWant *want, const CompileOptions *o, Arena *mem);
 
 /* For nnd opt, on a module that was read from text: what must hold before the passes marked in only may rely on it
- * (NULL, or one sentence about the text), and the passes, for a made-up target with vectors of so many lanes instead of
- * this machine's limits, so that the same text gives the same result everywhere. */
+ * (NULL, or one sentence about the text), and the passes, for a made-up target with vectors of so many lanes (0: a GPU)
+ * instead of this machine's limits, so that the same text gives the same result everywhere. */
 const char *compile_verify_module(Module *m, const bool only[NPASS]);
 const char *compile_opt(Module *m, const bool only[NPASS], int lanes);
 

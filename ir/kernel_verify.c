@@ -20,7 +20,7 @@ typedef struct Check {
     bool         *value_on, *var_on, *local_on;
     const Stmt  **local_vec;              /* the vec loop that a local is declared in, or NULL */
     const Stmt   *vec;                    /* the loop around, or NULL */
-    const Stmt   *within;                 /* the condition of the innermost `if` around, if it is a `within` */
+    const Stmt   *within;                 /* all that the `if`s around hold to, if they are `within`; NULL: nothing */
     const char   *error;
 } Check;
 
@@ -210,9 +210,24 @@ static bool check_let(Check *c, const Stmt *s)
 
 /* ---- memory ---- */
 
+/* The guards of both; either may be NULL. */
+static const Stmt *both(Check *c, const Stmt *a, const Stmt *b)
+{
+    Stmt *all;
+
+    if (!a || !b)
+        return a ? a : b;
+    all = arena_new(c->mem, Stmt);
+    all->nguard = a->nguard + b->nguard;
+    all->guard = arena_array(c->mem, Guard, all->nguard);
+    memcpy(all->guard, a->guard, (size_t)a->nguard * sizeof *all->guard);
+    memcpy(all->guard + a->nguard, b->guard, (size_t)b->nguard * sizeof *all->guard);
+    return all;
+}
+
 static bool check_buffer_use(Check *c, const Stmt *s)
 {
-    const Stmt   *within = s->kind == ST_LOAD && s->narg ? c->value[s->arg[0]] : c->within;
+    const Stmt   *within = both(c, s->kind == ST_LOAD && s->narg ? c->value[s->arg[0]] : NULL, c->within);
     const Buffer *b;
 
     if (s->buf < 0 || s->buf >= c->p->nbuf)
@@ -375,7 +390,7 @@ static bool check_if(Check *c, const Stmt *s)
     if (!check_args(c, s, 1) || !use(c, s->arg[0], DT_bool))
         return false;
     if (c->value[s->arg[0]]->kind == ST_WITHIN)
-        c->within = c->value[s->arg[0]];
+        c->within = both(c, c->value[s->arg[0]], within);
     if (!check_list(c, s->body))
         return false;
     leave(c, s->body);

@@ -15,4 +15,11 @@ typedef struct Limits {
     bool    async, mma;    /* copies to group memory that are waited for; products of tiles by tensor cores */
 } Limits;
 
+/* Of any GPU that code is made for: what is scheduled for one is the same on all, and so are the bits of its results. */
+static inline Limits limits_gpu(void)
+{
+    return (Limits){ .lanes = 4, .vregs = 32, .l1_bytes = 128 << 10, .l2_bytes = 4 << 20,
+                     .warp = 32, .threads = 1024, .shared_bytes = 48 << 10, .async = true, .mma = true };
+}
+
 #endif

@@ -114,7 +114,8 @@ static Ref neighbours_last(Graph *g, const Node *nd, Ref *a, int64_t *v)
     return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
 }
 
-static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg)
+/* plain: nothing is done for vectors. */
+static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg, bool plain)
 {
     Type    x = graph_at(g, arg[0])->type, w = graph_at(g, arg[1])->type;
     int64_t before[MAX_RANK] = { 0 }, behind[MAX_RANK] = { 0 }, v[5 * MAX_RANK];
@@ -136,6 +137,8 @@ static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg)
             v[5 * i + j] = one[j];
     }
     a[0] = move_frame(g, nd->loc, a[0], before, behind);
+    if (plain)
+        return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
     return neighbours_last(g, nd, a, v);
 }
 
@@ -342,9 +345,13 @@ static bool is_in_body(const Node *nd, const int *scan)
     return inside;
 }
 
+/* scan of each node of the graph before; plain: for a GPU, whose threads need no neighbours made for them. */
+typedef struct Frame { const int *scan; bool plain; } Frame;
+
 static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 {
-    const int *scan = ctx;
+    const Frame *f = ctx;
+    const int   *scan = f->scan;
 
     /* its copy too, since nothing may be added to a body behind what leaves it; who needs none leaves it dead */
     if (is_in_body(nd, scan) && !is_computed(nd) && nd->op != OP_next) {
@@ -356,7 +363,7 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     if (nd->op == OP_next || nd->op == OP_stack)
         return frame_kept(to, nd, arg, scan[nd->arg[0].id] > 0);
     if (nd->op == OP_conv)
-        return frame_conv(to, nd, arg);
+        return frame_conv(to, nd, arg, f->plain);
     if (nd->op == OP_overlap)
         return frame_overlap(to, nd, arg[0]);
     if (nd->op == OP_attention || nd->op == OP_attention_lse)
@@ -376,10 +383,12 @@ static void copy_written(Graph *g)
 
 void frame(Module *m, const PassOptions *o)
 {
-    (void)o;
     for (int i = 0; i < m->ngraph; i++) {
-        m->graph[i] = graph_copy(m->graph[i], frame_node, scan_of_nodes(m->graph[i]));
+        Frame f = { scan_of_nodes(m->graph[i]), o->limits.warp != 0 };
+
+        m->graph[i] = graph_copy(m->graph[i], frame_node, &f);
         copy_written(m->graph[i]);
-        m->graph[i] = graph_copy(m->graph[i], frame_dot, NULL);
+        if (!f.plain)
+            m->graph[i] = graph_copy(m->graph[i], frame_dot, NULL);
     }
 }

@@ -333,8 +333,7 @@ static bool can_change(const Graph *g)
 
 void layout(Module *m, const PassOptions *o)
 {
-    (void)o;
-    for (int i = 0; i < m->ngraph; i++) {
+    for (int i = 0; i < m->ngraph && !o->limits.warp; i++) {
         Layout l = { 0 };
 
         if (can_change(m->graph[i]))

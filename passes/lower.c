@@ -477,9 +477,9 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
 /* What leaves a scan has the number of its last kernel, but nothing computes it there. */
 static int computing_kernel(const Node *nd) { return scan_is_result(nd->op) ? 0 : nd->kernel; }
 
-static Plan *lower_graph(Module *m, const Graph *g)
+static Plan *lower_graph(Module *m, const Graph *g, const PassOptions *o)
 {
-    Lower lo = { .m = m, .g = g, .mem = &m->mem, .p = plan_new(m, g) };
+    Lower lo = { .m = m, .g = g, .mem = &m->mem, .p = plan_new(m, g), .in_order = o->limits.warp != 0 };
     int *first = arena_array(lo.mem, int, g->nkernel + 2), *member = arena_array(lo.mem, int, g->nnode);
 
     lo.scan = scan_of_nodes(g);
@@ -508,8 +508,7 @@ static Plan *lower_graph(Module *m, const Graph *g)
 
 void lower(Module *m, const PassOptions *o)
 {
-    (void)o;
     m->plan = arena_array(&m->mem, Plan *, m->ngraph + 1);
     for (int i = 0; i < m->ngraph; i++)
-        m->plan[i] = lower_graph(m, m->graph[i]);
+        m->plan[i] = lower_graph(m, m->graph[i], o);
 }

@@ -14,6 +14,7 @@ typedef struct Guards { int condition, n; Guard *guard; } Guards;
 typedef struct Lower {
     Module      *m;
     const Graph *g;
+    bool        in_order;     /* elements of a fold: threads, not lanes, will share them out */
     Arena       *mem;
     Plan        *p;
     int         *home;        /* buffer that holds a node's value, -1 if none does */

@@ -5,6 +5,7 @@
  *   - if the innermost folded axis is contiguous in what is read, and long, element i goes into partial
  *     result i % NND_LANES, and a fixed tree folds the partials (vectors run along the folded axis);
  *   - else elements are taken in order (vectors run along the results, schedule sees to that).
+ * For a GPU they are all in order here: schedule shares them out among threads.
  * Folded axes that lie in memory as one are counted as one.
  */
 #include "passes/lower.h"
@@ -397,7 +398,7 @@ int lower_head(Lower *lo, const Node *nd)
     write_element(&f);
     while (f.n >= 2 && join_last(&f))
         ;
-    f.lanes = wants_lanes(&f) ? NND_LANES : 1;
+    f.lanes = !lo->in_order && wants_lanes(&f) ? NND_LANES : 1;
     local[0] = add_local(&f, dt, f.lanes, fold_start(nd->op, dt));
     if (arg)
         local[1] = add_local(&f, DT_i32, 1, 0);

@@ -1,7 +1,8 @@
 /* lower_rows.c - running sums and rows added up by number: kernels that store as they go.
  *
  * The domain is the result without the axis that they walk along; its iterations are independent.  Elements are taken in
- * order, so results are the same bits whatever runs in parallel.  Nothing joins such a kernel (fuse), and its result is in
+ * order, so results are the same bits whatever runs in parallel.  For a GPU, which has a thread for each element of a sum, the domain of
+ * a sum by number is all of the result: each looks at all numbers and adds up the rows that are its own, in the same order.  Nothing joins such a kernel (fuse), and its result is in
  * scratch (frame), so it may be read while it is made.
  */
 #include <string.h>
@@ -16,6 +17,8 @@ Type lower_rows_domain(const Lower *lo, const Node *nd)
 
     if (lower_is_sparse(nd->op))
         return lower_sparse_domain(lo, nd);
+    if (lo->in_order && nd->op == OP_scatter)
+        return t;
     t.dim[nd->attr.v[0]] = 1;
     return t;
 }
@@ -101,12 +104,66 @@ static void add_rows(Lower *lo, const Node *nd)
         low_close(lo, &o[--n]);
 }
 
+/* Where condition holds, value is added to the local. */
+static void add_where(Lower *lo, const Node *nd, int cell, int condition, const Access *row)
+{
+    Open  o;
+    int   value;
+    Stmt *s;
+
+    low_open(lo, &o, nd->loc, -1, 0);
+    o.loop->kind = ST_IF;
+    o.loop->narg = 1;
+    o.loop->arg[0] = condition;
+    value = lower_value(lo, nd->arg[1].id, row);
+    s = local(lo, nd, ST_GET, cell);
+    s->id = lo->k->nvalue++;
+    value = plus(lo, nd, s->id, value);
+    s = local(lo, nd, ST_SET, cell);
+    s->narg = 1;
+    s->arg[0] = value;
+    low_close(lo, &o);
+}
+
+static void sum_of_rows(Lower *lo, const Node *nd)
+{
+    const Type *numbers = &lo->g->node[nd->arg[0].id].type, *rows = &lo->g->node[nd->arg[1].id].type;
+    int         nb = (int)nd->attr.v[0], n = 0, cell = lo->k->nlocal++, eq[2];
+    Affine      from[MAX_RANK], index[MAX_RANK];
+    Open        o[MAX_RANK];
+    Stmt       *s;
+
+    local(lo, nd, ST_LOCAL, cell)->count = 1;
+    memcpy(index, lo->index, sizeof index);
+    for (int i = 0; i < rows->rank; i++)
+        from[i] = i < nb ? index[i] : i < numbers->rank ? aff_const(0) : index[nb + 1 + i - numbers->rank];
+    for (int i = nb; i < numbers->rank; i++) {
+        int var = lo->k->nvar++;
+
+        from[i] = aff_var(lo->mem, var, 1);
+        low_open(lo, &o[n++], nd->loc, var, numbers->dim[i]);
+    }
+    Access which = access_make(numbers, from), row = access_make(rows, from), here = access_make(&nd->type, index);
+    int    picked = low_pick(lo, nd->loc, lower_value(lo, nd->arg[0].id, &which), nd->type.dim[nb]);
+
+    eq[0] = low_index(lo, nd->loc, aff_var(lo->mem, picked, 1));
+    eq[1] = low_index(lo, nd->loc, index[nb]);
+    add_where(lo, nd, cell, low_let(lo, nd->loc, OP_eq, DT_bool, DT_i32, 2, eq), &row);
+    while (n > 0)
+        low_close(lo, &o[--n]);
+    s = local(lo, nd, ST_GET, cell);
+    s->id = lo->k->nvalue++;
+    low_store(lo, nd, lo->home[nd - lo->g->node], &here, s->id);
+}
+
 void lower_rows(Lower *lo, const Node *nd)
 {
     if (lower_is_sparse(nd->op))
         lower_sparse(lo, nd);
     else if (nd->op == OP_cumsum)
         running_sum(lo, nd);
+    else if (lo->in_order)
+        sum_of_rows(lo, nd);
     else
         add_rows(lo, nd);
 }

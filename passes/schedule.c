@@ -86,7 +86,7 @@ static void join_loops(Nest *nest)
 static bool value_varies(const Stmt *list, int value, int var);
 
 /* Does a form hold an index variable that is picked by a value which changes with var? */
-static bool pick_varies(const Stmt *list, Affine a, int var)
+bool pick_varies(const Stmt *list, Affine a, int var)
 {
     for (const Stmt *s = list; s; s = s->next)
         if (s->kind == ST_PICK && aff_coef(a, s->id) && value_varies(list, s->arg[0], var))
@@ -150,7 +150,7 @@ int lanes_for(const Limits *l, Dtype d)
 }
 
 /* The loop along which vectors run: most unit strides, fewest scattered ones; the inner one of equals. */
-static int vector_loop(const Nest *nest)
+int vector_loop(const Nest *nest)
 {
     int best = -1, best_score = 0;
 
@@ -169,7 +169,7 @@ static int vector_loop(const Nest *nest)
     return best;
 }
 
-static void move_last(Nest *nest, int i)
+void move_last(Nest *nest, int i)
 {
     int var = nest->var[i];
     int64_t extent = nest->extent[i];
@@ -299,6 +299,10 @@ static void schedule_kernel(Plan *p, Kernel *k, const Limits *limits, KernelList
 
     join_loops(&nest);
     k->scheduled = true;
+    if (limits->warp) {
+        schedule_gpu(&nest, out);
+        return;
+    }
     if (schedule_tile(&nest, out))
         return;
     k->body = plain_nest(&nest);

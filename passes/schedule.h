@@ -27,9 +27,17 @@ Dtype  widest_float(const Stmt *s);
 Stmt  *nest_wrap(Nest *nest, Stmt *body, int nloops);
 Stmt  *sched_for(Arena *mem, Loc loc, int var, int64_t extent, Stmt *body);
 
+/* The loop of the nest along which neighbours lie side by side, and that one moved to the last place. */
+int    vector_loop(const Nest *nest);
+void   move_last(Nest *nest, int i);
+/* Does a form in the list hold an index variable that is picked by a value which changes with var? */
+bool   pick_varies(const Stmt *list, Affine a, int var);
+
 /* schedule_tile.c: a contraction as register tiles; may give several kernels, appended to out.
  * false: not a contraction that can be tiled. */
 typedef struct KernelList { Kernel **k; int n, cap; } KernelList;
 bool   schedule_tile(Nest *nest, KernelList *out);
+/* schedule_gpu.c: the kernel for groups of threads; may give several kernels, appended to out. */
+void   schedule_gpu(Nest *nest, KernelList *out);
 
 #endif

@@ -414,7 +414,6 @@ static Ref sparse_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 
 void sparse(Module *m, const PassOptions *o)
 {
-    (void)o;
-    for (int i = 0; i < m->ngraph; i++)
+    for (int i = 0; i < m->ngraph && !o->limits.warp; i++)
         m->graph[i] = graph_copy(m->graph[i], sparse_node, NULL);
 }

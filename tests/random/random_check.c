@@ -14,10 +14,8 @@ typedef struct Oracle { Want *want; int nwant; } Oracle;
 /* The marked passes; NULL or the pipeline's sentence. */
 static const char *run_passes(Module *m, RandomMode mode, Pass first, Pass last)
 {
-    Limits   l = { .lanes = mode.lanes, .vregs = mode.lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10,
-                   .l2_bytes = 1 << 20 };
     bool     only[NPASS], skip[NPASS] = { false };
-    Pipeline p = { .options = { .limits = l, .rule_limit = -1 }, .only = only, .skip = skip };
+    Pipeline p = { .options = { .limits = parity_limits(mode.lanes), .rule_limit = -1 }, .only = only, .skip = skip };
 
     for (int i = 0; i < NPASS; i++)
         only[i] = i >= (int)first && i <= (int)last;
@@ -126,7 +124,7 @@ static const char *load(Parity *p, RandomMode mode, Arena *mem)
         if (p->m->plan[i]->scratch_bytes > scratch)
             scratch = p->m->plan[i]->scratch_bytes;
     p->scratch = parity_block(&p->m->mem, scratch);
-    return mode.only_walk || (p->image = backend_cpu.load(p->m, &target, why, 512)) ? NULL : why;
+    return mode.only_walk || !mode.lanes || (p->image = backend_cpu.load(p->m, &target, why, 512)) ? NULL : why;
 }
 
 const char *random_check(Module *m, RandomMode mode, Arena *mem)
@@ -151,7 +149,7 @@ const char *random_check(Module *m, RandomMode mode, Arena *mem)
     if (!why)
         why = load(&p, mode, &work);
     for (int i = 0; i < m->ngraph && !why; i++)
-        why = check_graph(&p, i, &o[i], mode.only_walk, &work);
+        why = check_graph(&p, i, &o[i], mode.only_walk || !mode.lanes, &work);
     why = why ? arena_strdup(mem, why) : NULL;
     if (p.image)
         backend_cpu.unload(p.image);

@@ -34,12 +34,19 @@ static inline Tensor parity_tensor(const Module *m, char *state, int slot)
     return (Tensor){ m->slot[slot].type, state + module_state_offset(m, slot) };
 }
 
+/* What is scheduled for vectors of so many lanes; 0: for a GPU. */
+static inline Limits parity_limits(int lanes)
+{
+    Limits l = { .lanes = lanes, .vregs = lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20 };
+
+    return lanes ? l : limits_gpu();
+}
+
 /* The sentence of the pipeline, or NULL. */
 static inline const char *parity_lower(Module *m, int lanes)
 {
-    Limits   l = { .lanes = lanes, .vregs = lanes == 16 ? 32 : 16, .l1_bytes = 32 << 10, .l2_bytes = 1 << 20 };
     bool     only[NPASS] = { false };
-    Pipeline p = { .options = { .limits = l, .rule_limit = -1 }, .only = only };
+    Pipeline p = { .options = { .limits = parity_limits(lanes), .rule_limit = -1 }, .only = only };
 
     for (int i = PASS_frame; i < NPASS; i++)
         only[i] = true;
@@ -70,6 +77,8 @@ static inline const char *parity_compile(Parity *p, int lanes)
         if (p->m->plan[i]->scratch_bytes > scratch)
             scratch = p->m->plan[i]->scratch_bytes;
     p->scratch = parity_block(&p->m->mem, scratch);
+    if (!lanes)                                 /* only walked */
+        return NULL;
     return (p->image = backend_cpu.load(p->m, &target, why, sizeof why)) ? NULL : why;
 }
 

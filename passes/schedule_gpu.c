@@ -1,0 +1,323 @@
+/* schedule_gpu.c - kernels for groups of threads: the results of a kernel are counted, and threads take them by number.
+ *
+ * A number is cut into the indices of the domain's loops (`part`), so neither their extents nor how many there are matters to how
+ * threads are grouped.  The innermost index is that along which accesses are side by side; 4 of it are one thread's, where they
+ * are one access of 128 bits.  Folded loops stay within a thread here; long ones and contractions have schedules of their own.
+ */
+#include "passes/schedule_gpu.h"
+
+enum { FEW_THREADS = 32, MOST_THREADS = 256, MANY_RESULTS = 1 << 17 };
+
+/* ---- writing ---- */
+
+void gpu_open(Gpu *g, double share)
+{
+    Kernel *k = arena_new(g->mem, Kernel), *from = g->nest->k;
+
+    *k = *from;
+    k->flops = from->flops * share;
+    k->nvalue = k->nlocal = 0;
+    k->nvar = k->scan ? 1 : 0;      /* the step keeps its place */
+    k->scheduled = true;
+    if (g->k)
+        k->name = arena_printf(g->mem, "%st", g->k->name);
+    g->k = k;
+    arena_push(g->mem, g->out->k, g->out->n, g->out->cap);
+    g->out->k[g->out->n++] = k;
+}
+
+int gpu_var(Gpu *g) { return g->k->nvar++; }
+int gpu_value(Gpu *g) { return g->k->nvalue++; }
+
+int gpu_local(Gpu *g, KList *l, Dtype dtype, int64_t count, Scope scope, int64_t each, double start)
+{
+    Stmt *s = kern_add(g->mem, l, ST_LOCAL, g->nest->k->loc);
+
+    s->id = g->k->nlocal++;
+    s->dtype = dtype;
+    s->count = count;
+    s->scope = scope;
+    s->each = each;
+    s->number = start;
+    return s->id;
+}
+
+Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent)
+{
+    Stmt *s;
+
+    if (extent == 1)
+        return aff_const(0);
+    s = kern_add(g->mem, l, ST_PART, g->nest->k->loc);
+    s->id = gpu_var(g);
+    s->extent = extent;
+    s->count = by;
+    s->at = number;
+    return aff_var(g->mem, s->id, 1);
+}
+
+void gpu_count(Gpu *g, KList *l, Affine number, const int *loop, int n, bool wraps)
+{
+    int64_t by = 1;
+
+    if (n == 1 && !wraps) {
+        g->map[g->nest->var[loop[0]]] = number;
+        return;
+    }
+    for (int i = n - 1; i >= 0; i--) {
+        g->map[g->nest->var[loop[i]]] = gpu_part(g, l, number, by, g->nest->extent[loop[i]]);
+        by *= g->nest->extent[loop[i]];
+    }
+}
+
+/* Loops and picks of what is copied are variables of their own. */
+static void give_vars(Gpu *g, const Stmt *s)
+{
+    for (; s; s = s->next) {
+        if (stmt_has_var(s))
+            g->map[s->id] = aff_var(g->mem, gpu_var(g), 1);
+        give_vars(g, s->body);
+    }
+}
+
+Stmt *gpu_copy(Gpu *g, const Stmt *list)
+{
+    g->value_base = g->k->nvalue;
+    g->k->nvalue += g->nest->k->nvalue;
+    give_vars(g, list);
+    return kern_clone(g->mem, list, g->map, g->value_base, 0);
+}
+
+static bool defines_var(const Stmt *s, Affine a) { return aff_coef(a, s->id) != 0; }
+
+/* Marks the statements of a list without loops that value rests on. */
+static void mark(const Stmt *const *stmt, int n, int value, bool *keep)
+{
+    for (int i = n - 1; i >= 0; i--) {
+        const Stmt *s = stmt[i];
+
+        if (s->kind == ST_PICK || s->id != value || keep[i])
+            continue;
+        keep[i] = true;
+        for (int a = 0; a < s->narg; a++)
+            mark(stmt, n, s->arg[a], keep);
+        for (int j = 0; j < n; j++) {
+            bool used = false;
+
+            if (stmt[j]->kind != ST_PICK || keep[j])
+                continue;
+            for (int f = 0; stmt_affine((Stmt *)s, f); f++)
+                used |= defines_var(stmt[j], *stmt_affine((Stmt *)s, f));
+            if (!used)
+                continue;
+            keep[j] = true;
+            mark(stmt, n, stmt[j]->arg[0], keep);
+        }
+    }
+}
+
+Stmt *gpu_slice(Gpu *g, const Stmt *list, int value)
+{
+    KList        l = { 0 };
+    int          n = 0;
+    const Stmt **stmt;
+    bool        *keep;
+
+    for (const Stmt *s = list; s; s = s->next)
+        n++;
+    stmt = arena_array(g->mem, const Stmt *, n);
+    keep = arena_array(g->mem, bool, n);
+    n = 0;
+    for (const Stmt *s = list; s; s = s->next)
+        stmt[n++] = s;
+    mark(stmt, n, value, keep);
+    for (int i = 0; i < n; i++)
+        if (keep[i]) {
+            Stmt *s = kern_add(g->mem, &l, stmt[i]->kind, stmt[i]->loc), *before = l.last;
+
+            *s = *stmt[i];
+            s->next = NULL;
+            l.last = before;
+        }
+    return l.first;
+}
+
+Stmt *gpu_for(Gpu *g, int var, int64_t extent, Stmt *body) { return sched_for(g->mem, g->nest->k->loc, var, extent, body); }
+
+Stmt *gpu_block(Gpu *g, int var, int64_t extent, Stmt *body)
+{
+    Stmt *s = gpu_for(g, var, extent, body);
+
+    s->block = true;
+    return s;
+}
+
+Stmt *gpu_grid(Gpu *g, int var, int64_t extent, Stmt *body)
+{
+    Stmt *s = gpu_for(g, var, extent, body);
+
+    s->grid = true;
+    return s;
+}
+
+Stmt *gpu_below(Gpu *g, Affine number, int64_t size, bool always, Stmt *body)
+{
+    KList l = { 0 };
+    Stmt *s;
+    int   value;
+
+    if (always)
+        return body;
+    s = kern_add(g->mem, &l, ST_WITHIN, g->nest->k->loc);
+    s->id = value = gpu_value(g);
+    s->dtype = DT_bool;
+    s->nguard = 1;
+    s->guard = arena_new(g->mem, Guard);
+    s->guard[0] = (Guard){ number, size };
+    s = kern_add(g->mem, &l, ST_IF, g->nest->k->loc);
+    s->narg = 1;
+    s->arg[0] = value;
+    s->body = body;
+    return l.first;
+}
+
+int gpu_get(Gpu *g, KList *l, int local, Dtype dtype, Affine at)
+{
+    Stmt *s = kern_add(g->mem, l, ST_GET, g->nest->k->loc);
+
+    s->id = gpu_value(g);
+    s->dtype = dtype;
+    s->local = local;
+    s->at = at;
+    return s->id;
+}
+
+void gpu_set(Gpu *g, KList *l, int local, Dtype dtype, Affine at, int value)
+{
+    Stmt *s = kern_add(g->mem, l, ST_SET, g->nest->k->loc);
+
+    s->dtype = dtype;
+    s->local = local;
+    s->at = at;
+    s->narg = 1;
+    s->arg[0] = value;
+}
+
+int64_t gpu_results(const Nest *nest)
+{
+    int64_t n = 1;
+
+    for (int i = 0; i < nest->n; i++)
+        n *= nest->extent[i];
+    return n;
+}
+
+/* ---- one thread a result ---- */
+
+static bool has_kind(const Stmt *s, StmtKind kind)
+{
+    for (; s; s = s->next)
+        if (s->kind == kind || has_kind(s->body, kind))
+            return true;
+    return false;
+}
+
+/* Is the form a multiple of n but for the one time that var stands in it? */
+static bool is_aligned(Affine a, int var, int64_t n)
+{
+    bool aligned = a.base % n == 0;
+
+    for (int i = 0; i < a.n; i++)
+        aligned &= a.term[i].var == var ? a.term[i].coef == 1 : a.term[i].coef % n == 0;
+    return aligned;
+}
+
+/* May neighbours along the last loop be one access? */
+static bool takes_vectors(const Nest *nest, int lanes)
+{
+    int var = nest->n ? nest->var[nest->n - 1] : -1;
+
+    if (var < 0 || nest->extent[nest->n - 1] % lanes || has_kind(nest->body, ST_FOR) || has_kind(nest->body, ST_PICK))
+        return false;
+    for (Stmt *s = nest->body; s; s = s->next) {
+        const Buffer *b = s->kind == ST_LOAD || s->kind == ST_STORE ? &nest->p->buf[s->buf] : NULL;
+
+        for (int i = 0; s->kind == ST_WITHIN && i < s->nguard; i++)
+            if (aff_coef(s->guard[i].at, var))
+                return false;
+        if (!b || (!aff_coef(s->at, var) && !aff_coef(s->row, var)))
+            continue;
+        if (!is_aligned(s->at, var, lanes) || aff_coef(s->row, var) || (b->seg == SEG_FIELD && b->count % lanes))
+            return false;
+    }
+    return true;
+}
+
+static int thread_count(int64_t units)
+{
+    int threads = MOST_THREADS;
+
+    while (threads > FEW_THREADS && units / threads < GPU_GROUPS)
+        threads /= 2;
+    return threads;
+}
+
+/* Numbers count groups of lanes; the body of one is a vec loop of them. */
+static Stmt *one_number(Gpu *g, Affine number, int64_t units, int lanes, bool whole)
+{
+    Nest *nest = g->nest;
+    int   last = nest->n - 1, loop[MAX_RANK], lane = lanes > 1 ? gpu_var(g) : -1;
+    KList l = { 0 };
+    Stmt *body;
+
+    for (int i = 0; i < nest->n; i++)
+        loop[i] = i;
+    if (lanes > 1)
+        nest->extent[last] /= lanes;
+    gpu_count(g, &l, number, loop, nest->n, !whole && has_kind(nest->body, ST_FOR));
+    if (lanes > 1) {
+        Affine *at = &g->map[nest->var[last]];
+
+        *at = aff_add(g->mem, aff_scale(g->mem, *at, lanes), aff_var(g->mem, lane, 1));
+    }
+    body = gpu_copy(g, nest->body);
+    if (lanes > 1) {
+        body = gpu_for(g, lane, lanes, body);
+        body->lanes = lanes;
+    }
+    kern_append(&l, body);
+    return gpu_below(g, number, units, whole, l.first);
+}
+
+static void one_thread_a_result(Gpu *g)
+{
+    Nest   *nest = g->nest;
+    int64_t total = gpu_results(nest), units;
+    int     lanes = widest_float(nest->body) == DT_f64 ? 2 : 4, threads, group, thread;
+    Affine  number;
+
+    gpu_open(g, 1);
+    g->k->nlocal = nest->k->nlocal;
+    if (nest->n && !has_kind(nest->body, ST_FOR))
+        move_last(nest, vector_loop(nest));
+    if (total < MANY_RESULTS || !takes_vectors(nest, lanes))
+        lanes = 1;
+    units = total / lanes;
+    threads = thread_count(units);
+    threads = units < threads ? (int)units : threads;
+    group = gpu_var(g);
+    thread = gpu_var(g);
+    number = aff_add(g->mem, aff_var(g->mem, group, threads), aff_var(g->mem, thread, 1));
+    Stmt *body = one_number(g, number, units, lanes, units % threads == 0);
+
+    g->k->body = gpu_grid(g, group, (units + threads - 1) / threads, gpu_block(g, thread, threads, body));
+}
+
+void schedule_gpu(Nest *nest, KernelList *out)
+{
+    Gpu g = { .nest = nest, .mem = nest->mem, .out = out, .map = arena_array(nest->mem, Affine, nest->k->nvar + 1) };
+
+    if (nest->k->scan)
+        g.map[0] = aff_var(g.mem, 0, 1);
+    one_thread_a_result(&g);
+}

@@ -1,0 +1,48 @@
+/* schedule_gpu.h - kernels written for groups of threads: what their schedules share. */
+#ifndef NND_PASSES_SCHEDULE_GPU_H
+#define NND_PASSES_SCHEDULE_GPU_H
+
+#include "passes/schedule.h"
+
+/* Thread groups that fill any GPU that matters; not one device's number, or the order of sums would be that device's. */
+enum { GPU_GROUPS = 132, GPU_WARP = 32 };
+
+typedef struct Gpu {
+    Nest       *nest;        /* the kernel as lower wrote it */
+    Arena      *mem;
+    KernelList *out;
+    Kernel     *k;           /* the kernel being written */
+    Affine     *map;         /* the nest's index variables where statements are being written */
+    int         value_base;  /* of the values last copied */
+} Gpu;
+
+/* A kernel of the same name and a numbering of its own, appended to out; share is its part of the work. */
+void   gpu_open(Gpu *g, double share);
+int    gpu_var(Gpu *g);
+int    gpu_value(Gpu *g);
+int    gpu_local(Gpu *g, KList *l, Dtype dtype, int64_t count, Scope scope, int64_t each, double start);
+
+/* A number is cut into the nest's loops loop[0..n-1], outermost first, as `part`s in l; by counts what the last of them steps by.  A
+ * number that may be beyond the last iteration begins again, so it is an iteration in any case. */
+void   gpu_count(Gpu *g, KList *l, Affine number, const int *loop, int n, bool wraps);
+Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent);
+
+/* The list with fresh values and variables, where index variables of the nest are what map says. */
+Stmt  *gpu_copy(Gpu *g, const Stmt *list);
+/* Of the list, what value needs. */
+Stmt  *gpu_slice(Gpu *g, const Stmt *list, int value);
+
+Stmt  *gpu_for(Gpu *g, int var, int64_t extent, Stmt *body);
+Stmt  *gpu_block(Gpu *g, int var, int64_t extent, Stmt *body);
+Stmt  *gpu_grid(Gpu *g, int var, int64_t extent, Stmt *body);
+/* The body where number < size; as it is where that always holds. */
+Stmt  *gpu_below(Gpu *g, Affine number, int64_t size, bool always, Stmt *body);
+int    gpu_get(Gpu *g, KList *l, int local, Dtype dtype, Affine at);
+void   gpu_set(Gpu *g, KList *l, int local, Dtype dtype, Affine at, int value);
+
+int64_t gpu_results(const Nest *nest);
+
+/* The schedules; false: not a kernel for it.  What none takes is one thread a result. */
+bool   gpu_reduce(Gpu *g);
+
+#endif
