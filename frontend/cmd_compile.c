@@ -93,16 +93,17 @@ static int want_infer(Make *k)
     return EXIT_WELL;
 }
 
-/* The state with the weights in it, which the image begins with. */
+/* The state with the weights in it, which the image begins with.  It lies alike on every target, and is made on this one. */
 static int read_weights(Make *k)
 {
     NndWant init = { NND_INIT, 0 };
+    Job     here = k->job;
     int     status;
 
     if (!k->job.o->value[OPTION_weights].given)
         return EXIT_WELL;
-    if ((status = compile_wanted(&k->job, &k->init, &init, 1)) ||
-        (status = open_weights(&k->job, &k->session, k->init.image, 0)))
+    if ((status = target_here(&here)) || (status = compile_wanted(&here, &k->init, &init, 1)) ||
+        (status = open_weights(&here, &k->session, k->init.image, 0)))
         return status;
     k->weights = k->session.state;
     return EXIT_WELL;

@@ -43,7 +43,9 @@ static int run_steps(Profiled *r, int64_t batch, int64_t warm, int64_t steps)
 
     train.nrow[NND_SPLIT_TRAIN] -= train.nrow[NND_SPLIT_TRAIN] % batch;
     train.nrow[NND_SPLIT_TEST] = train.nrow[NND_SPLIT_VALID] = 0;
-    if (nnd_session_open(&r->session, r->code.image, train.nrow[NND_SPLIT_TRAIN], &r->err) || nnd_session_init(&r->session, fit.seed, &r->err))
+    if ((status = open_session(&r->job, &r->session, r->code.image, train.nrow[NND_SPLIT_TRAIN])))
+        return status;
+    if (nnd_session_init(&r->session, fit.seed, &r->err))
         return complain_runtime(o, &r->err);
     if ((status = open_pool(&r->job, &r->pool)))
         return status;

@@ -206,8 +206,8 @@ static int open_run(Run *r)
 
     if (status || (status = open_pool(&r->job, &r->pool)))
         return status;
-    if (nnd_session_open(&r->session, r->code.image, 0, &r->err))
-        return complain_runtime(o, &r->err);
+    if ((status = open_session(&r->job, &r->session, r->code.image, 0)))
+        return status;
     r->session.par = nnd_pool_par(r->pool);
     if (nnd_session_init(&r->session, seed, &r->err))
         return complain_runtime(o, &r->err);

@@ -86,7 +86,7 @@ static int fit(Run *r, volatile const int *interrupted)
     const OptionValue *v = r->job.o->value;
     NndRunOptions      o = { .init = v[OPTION_init].text, .save = v[OPTION_save].text, .log = v[OPTION_log].text,
                              .log_steps = v[OPTION_log_steps].text, .batch = batch_of(r), .epochs = v[OPTION_epochs].count,
-                             .steps = v[OPTION_steps].count, .threads = (int)v[OPTION_threads].count,
+                             .steps = v[OPTION_steps].count, .threads = (int)v[OPTION_threads].count, .device = r->job.compile.gpu,
                              .seed = v[OPTION_seed].given ? v[OPTION_seed].seed : r->job.checked->train.seed,
                              .quiet = v[OPTION_quiet].given, .judged = is_judged(r->job.o), .stop = interrupted,
                              .out = stdout, .talk = stderr, .complain = on_complaint,

@@ -8,6 +8,7 @@
 #include "ir/kernel.h"
 #include "passes/compare.h"
 #include "passes/rules.h"
+#include "runtime/nnd.h"
 
 #include <string.h>
 #include <time.h>
@@ -291,9 +292,48 @@ static const NndEntry *image_entry(const NndImage *im, const Graph *g)
     return NULL;
 }
 
-/* One batch of graph number i as compiled code. */
-static const char *verify_entry(Compare *c, Module *m, int i, const NndImage *im, const char *backend)
+/* Made-up columns of n rows as a data set. */
+static void as_data(NndData *data, const NndImage *im, const void **field, int64_t n, Arena *mem)
 {
+    NndArray *column = arena_array(mem, NndArray, im->nfield + 1);
+
+    *data = (NndData){ .nfield = im->nfield, .nrow = { n }, .column = { column }, .field = { field } };
+    for (int i = 0; i < im->nfield; i++) {
+        const NndField *f = &im->field[i];
+
+        column[i] = (NndArray){ .dtype = f->dtype, .rank = (uint8_t)(f->rank + 1), .dim = { n }, .data = (void *)field[i],
+                                .nbytes = n * nnd_dtype_bytes((NndDtype)f->dtype) };
+        for (int k = 0; k < f->rank; k++)
+            column[i].nbytes *= column[i].dim[k + 1] = f->dim[k];
+    }
+}
+
+/* A call on a GPU, whose state goes there and comes back. */
+static int run_on_gpu(const NndImage *im, int gpu, const NndEntry *e, const NndCall *call, Arena *mem, NndError *err)
+{
+    size_t     nstate = (size_t)im->state_bytes;
+    NndData    data;
+    NndSession s;
+    int        rc = nnd_session_open_on(&s, im, gpu, e->batch, err);
+
+    if (rc)
+        return rc;
+    memcpy(s.state, call->state, nstate);
+    nnd_session_changed(&s);
+    if (e->kind == NND_TRAIN || e->kind == NND_EVAL) {
+        as_data(&data, im, (const void **)call->field, e->batch, mem);
+        rc = nnd_session_hold(&s, &data, err);
+    }
+    if (!rc && !(rc = nnd_session_run(&s, e, call, err)) && !(rc = nnd_session_fetch(&s, err)))
+        memcpy(call->state, s.state, nstate);
+    nnd_session_close(&s);
+    return rc;
+}
+
+/* One batch of graph number i as compiled code. */
+static const char *verify_entry(Compare *c, Module *m, int i, const NndImage *im, const CompileOptions *o)
+{
+    const char     *backend = o->backend->name;
     const NndEntry *e = image_entry(im, m->graph[i]);
     Arena           mem = { 0 };
     CompareData     d;
@@ -309,8 +349,10 @@ static const char *verify_entry(Compare *c, Module *m, int i, const NndImage *im
                          .steps = (int64_t)d.scalar[1], .epoch = (int64_t)d.scalar[2], .seed = d.env.seed,
                          .scalar = d.scalar + 3, .metric_out = d.metric };
 
-        if (e->run(im, e, &call))
-            why = arena_printf(&m->mem, "%s: entry %s failed", backend, entry_name[m->graph[i]->entry]);
+        NndError err = { .text = "failed" };
+
+        if (im->gpu ? run_on_gpu(im, o->gpu, e, &call, &mem, &err) : e->run(im, e, &call))
+            why = arena_printf(&m->mem, "%s: entry %s: %s", backend, entry_name[m->graph[i]->entry], err.text);
         else
             why = compare_ran(c, m, i, backend, &d);
     }
@@ -327,7 +369,7 @@ static const char *verify_code(Compare *c, Module *m, const CompileOptions *o, A
     if (!im)
         return arena_printf(mem, "%s: %s", o->backend->name, reason);
     for (int i = 0; i < m->ngraph && !why; i++)
-        why = verify_entry(c, m, i, im, o->backend->name);
+        why = verify_entry(c, m, i, im, o);
     if (why)
         why = arena_strdup(mem, why);
     o->backend->unload(im);

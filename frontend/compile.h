@@ -6,9 +6,12 @@
 #include "frontend/frontend.h"
 #include "passes/pass.h"
 
+enum { NO_GPU = -1 };
+
 typedef struct CompileOptions {
     const Backend *backend;
     BackendOptions target;
+    int            gpu;            /* number of the device that code runs on; NO_GPU: this processor */
     Limits         limits;         /* what the backend's probe said of this machine */
     const bool    *skip;           /* by Pass: left out; NULL: none */
     int64_t        rule_limit;     /* rewrites of simplify at most; -1: no limit */

@@ -76,29 +76,6 @@ static int parse_skip(Job *j)
     return why ? complain(j->o, EXIT_USAGE, "--skip: %s", why) : EXIT_WELL;
 }
 
-static int find_target(Job *j)
-{
-    const char *name = j->o->value[OPTION_target].text, *known[MAX_NAMES];
-    int         n = 0;
-
-    for (; backend_list[n] && n < MAX_NAMES; n++)
-        known[n] = backend_list[n]->name;
-    name = name ? name : backend_cpu.name;
-    if (!(j->compile.backend = backend_find(name)))
-        return complain(j->o, EXIT_USAGE, "--target: unknown target `%s`%s", name,
-                        options_suggest(j->o, name, "", known, n));
-    return EXIT_WELL;
-}
-
-static int probe_target(Job *j)
-{
-    char why[256] = "";
-
-    if (!j->compile.backend->probe(&j->compile.target, &j->compile.limits, j->device, sizeof j->device, why, sizeof why))
-        return complain(j->o, EXIT_DEVICE, "%s: %s", j->compile.backend->name, why);
-    return EXIT_WELL;
-}
-
 /* An imported file, for the frontend. */
 static const char *open_import(void *ctx, Arena *mem, const char *path, size_t *len, const char **why)
 {
@@ -125,10 +102,11 @@ int job_open(Job *j, Options *o)
                                .values = o->command == CMD_run };
     j->front.float64 = o->value[OPTION_float].given && strcmp(o->value[OPTION_float].text, "64") == 0;
     j->compile.skip = j->skip;
-    if ((status = parse_skip(j)) || (status = find_target(j)))
+    if ((status = parse_skip(j)))
         return status;
     /* looking for mistakes needs no device */
-    if ((o->command != CMD_check || o->value[OPTION_verify].given) && (status = probe_target(j)))
+    j->compile.backend = &backend_cpu;
+    if ((o->command != CMD_check || o->value[OPTION_verify].given) && (status = target_open(j)))
         return status;
     if (!(text = read_text(o, &len)))
         return EXIT_MODEL;
@@ -207,15 +185,26 @@ int compile_wanted(Job *j, Compiled *code, const NndWant *needs, int n)
     return why ? complain_ours(j->o, why) : EXIT_WELL;
 }
 
+int open_session(Job *j, NndSession *s, const NndImage *im, int64_t max_rows)
+{
+    NndError err;
+
+    if (nnd_session_open_on(s, im, j->compile.gpu, max_rows, &err))
+        return complain_runtime(j->o, &err);
+    return EXIT_WELL;
+}
+
 int open_weights(Job *j, NndSession *s, const NndImage *im, int64_t max_rows)
 {
     const OptionValue *weights = &j->o->value[OPTION_weights];
     NndError           err;
+    int                status;
 
     if (!weights->given)
         return complain(j->o, EXIT_USAGE, "wants --weights FILE, as nnd train --save writes it");
-    if (nnd_session_open(s, im, max_rows, &err) || nnd_session_init(s, 0, &err)
-        || nnd_weights_load(s, weights->text, &err))
+    if ((status = open_session(j, s, im, max_rows)))
+        return status;
+    if (nnd_session_init(s, 0, &err) || nnd_weights_load(s, weights->text, &err))
         return complain_runtime(j->o, &err);
     return EXIT_WELL;
 }
@@ -223,7 +212,7 @@ int open_weights(Job *j, NndSession *s, const NndImage *im, int64_t max_rows)
 int open_pool(Job *j, NndPool **pool)
 {
     const OptionValue *given = &j->o->value[OPTION_threads];
-    int                threads = given->given ? (int)given->count : nnd_threads_here();
+    int                threads = j->compile.gpu != NO_GPU ? 1 : given->given ? (int)given->count : nnd_threads_here();
     NndError           err;
 
     *pool = NULL;

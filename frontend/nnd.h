@@ -51,6 +51,10 @@ typedef struct Job {
 /* job_open - from the options to a checked model; a status.  Close it in any case. */
 int  job_open(Job *j, Options *o);
 void job_close(Job *j);
+/* target_open - the backend, the device and its limits that --target and --cpu ask for (target.c); a status. */
+int  target_open(Job *j);
+/* target_here - the same for this processor, whatever they ask for. */
+int  target_here(Job *j);
 /* The entries that a model has, those with rows at each of the batch sizes; at most MAX_WANT. */
 int  all_entries(const Job *j, int nbatch, const int64_t *batch, EntryWant *want);
 /* The folder of the model's file, where its data may lie as well. */
@@ -62,7 +66,9 @@ int  open_data(Job *j, NndData *data, bool quiet);
 int  compile_wanted(Job *j, Compiled *code, const NndWant *needs, int n);
 /* The weights of --weights in an open session, which begins with its initial values; a status. */
 int  open_weights(Job *j, NndSession *s, const NndImage *im, int64_t max_rows);
-/* As many threads as --threads says, else all; NULL in *pool for one; a status. */
+/* A session of the image on the device of --target; a status. */
+int  open_session(Job *j, NndSession *s, const NndImage *im, int64_t max_rows);
+/* As many threads as --threads says, else all; NULL in *pool for one, and on a GPU; a status. */
 int  open_pool(Job *j, NndPool **pool);
 
 /* ---- commands, a file each; all return a status ---- */

@@ -42,6 +42,19 @@ int nnd_cuda_devices(NndCudaDevice *device, int max, int *version, NndError *err
     return n;
 }
 
+int nnd_cuda_device(int number, NndCudaDevice *device, int *version, NndError *err)
+{
+    NndDriver d;
+    int rc = nnd_driver_open(&d, err);
+
+    if (rc)
+        return rc;
+    *version = d.version;
+    rc = describe(&d, number, device, err);
+    nnd_driver_close(&d);
+    return rc;
+}
+
 int64_t nnd_cuda_free(int number)
 {
     NndDriver d;

@@ -16,6 +16,8 @@ typedef struct NndCudaDevice {
 /* nnd_cuda_devices - the first max devices of the driver, and its version (13000 for 13.0).
  * Returns how many there are, or -1 with NND_E_DEVICE in err: no driver, an old one, what it says itself. */
 int nnd_cuda_devices(NndCudaDevice *device, int max, int *version, NndError *err);
+/* nnd_cuda_device - device number `number`; NND_E_DEVICE in err for the same reasons, and if there is no such. */
+int nnd_cuda_device(int number, NndCudaDevice *device, int *version, NndError *err);
 /* nnd_cuda_free - bytes of device number `number` that are free; -1 if it won't say.  This opens the device, which takes a while. */
 int64_t nnd_cuda_free(int number);
 
