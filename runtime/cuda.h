@@ -35,8 +35,8 @@ int  nnd_cuda_run(NndCuda *c, const NndEntry *e, const NndCall *call, NndError *
 int  nnd_cuda_fetch(NndCuda *c, NndError *err);
 void nnd_cuda_changed(NndCuda *c);
 
-/* nnd_cuda_times - milliseconds of each launch of e's table (image->gpu->entry), those of a scan's turns added up, for the
- * first batch of call: the run that it is does all of call's.  By events between kernels that are launched one by one. */
+/* nnd_cuda_times - runs the first batch of call, kernel by kernel between events, and gives milliseconds for each row of e's
+ * table (image->gpu->entry), those of a scan's turns added up.  Its figures are not read. */
 int  nnd_cuda_times(NndCuda *c, const NndEntry *e, const NndCall *call, double *ms, NndError *err);
 
 #endif

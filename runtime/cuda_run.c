@@ -325,6 +325,70 @@ static int wait_all(NndCuda *c, const NndEntry *e, NndError *err)
     return cuda_failed(c, c->driver.stream_wait(c->stream), err, "a kernel of %s (NND_CUDA=sync tells which)", kind[e->kind]);
 }
 
+/* ---- times ---- */
+
+static int note(NndCuda *c, void *event, NndError *err) { return cuda_failed(c, c->driver.event_record(event, c->stream), err, "an event"); }
+
+/* Every launch of a batch between two events of its own; ms: of each row of the table. */
+static int launch_noted(NndCuda *c, const CudaEntry *e, void **event, double *ms, NndError *err)
+{
+    int64_t n = 0;
+    float took;
+    int rc = 0;
+
+    for (int i = 0, end; i < e->nlaunch; i = end) {
+        end = scan_end(e, i);
+        for (int64_t turn = 0; turn < e->launch[i].row->steps; turn++)
+            for (int k = i; k < end; k++, n++)
+                if ((rc = note(c, event[2 * n], err)) || (rc = launch_kernel(c, &e->launch[k], turn, err))
+                    || (rc = note(c, event[2 * n + 1], err)))
+                    return rc;
+    }
+    if ((rc = launch_advance(c, err)) || (rc = cuda_failed(c, c->driver.stream_wait(c->stream), err, "a kernel")))
+        return rc;
+    n = 0;
+    for (int i = 0, end; i < e->nlaunch && !rc; i = end) {
+        end = scan_end(e, i);
+        for (int64_t turn = 0; turn < e->launch[i].row->steps; turn++)
+            for (int k = i; k < end && !rc; k++, n++) {
+                rc = cuda_failed(c, c->driver.event_ms(&took, event[2 * n], event[2 * n + 1]), err, "the time of a kernel");
+                ms[k] += took;
+            }
+    }
+    return rc;
+}
+
+static int run_noted(NndCuda *c, const CudaEntry *e, double *ms, NndError *err)
+{
+    int64_t n = 2 * e->count, made = 0;
+    void **event = calloc((size_t)n + 1, sizeof *event);
+    int rc = event ? 0 : nnd_fail(err, NND_E_MEMORY, "out of memory for %lld events", (long long)n);
+
+    while (!rc && made < n)
+        if (!(rc = cuda_failed(c, c->driver.event_new(&event[made], 0), err, "an event")))
+            made++;
+    if (!rc)
+        rc = launch_noted(c, e, event, ms, err);
+    while (made > 0)
+        c->driver.event_free(event[--made]);
+    free(event);
+    return rc;
+}
+
+int nnd_cuda_times(NndCuda *c, const NndEntry *e, const NndCall *call, double *ms, NndError *err)
+{
+    Part p = { .entry = e, .call = call, .n = 1 };
+    CudaEntry *own = &c->entry[e - c->image->entry];
+    int rc = begin(c, err);
+
+    for (int i = 0; i < own->nlaunch; i++)
+        ms[i] = 0;
+    if (!rc && !(rc = set_control(c, &p, err)))
+        rc = run_noted(c, own, ms, err);
+    c->device_newer = true;
+    return rc;
+}
+
 int nnd_cuda_run(NndCuda *c, const NndEntry *e, const NndCall *call, NndError *err)
 {
     int rc = begin(c, err);
