@@ -56,17 +56,17 @@ Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent)
     return aff_var(g->mem, s->id, 1);
 }
 
-void gpu_count(Gpu *g, KList *l, Affine number, const int *loop, int n, bool wraps)
+void gpu_count(Gpu *g, KList *l, Affine number, const int *var, const int64_t *extent, int n, bool wraps)
 {
     int64_t by = 1;
 
     if (n == 1 && !wraps) {
-        g->map[g->nest->var[loop[0]]] = number;
+        g->map[var[0]] = number;
         return;
     }
     for (int i = n - 1; i >= 0; i--) {
-        g->map[g->nest->var[loop[i]]] = gpu_part(g, l, number, by, g->nest->extent[loop[i]]);
-        by *= g->nest->extent[loop[i]];
+        g->map[var[i]] = gpu_part(g, l, number, by, extent[i]);
+        by *= extent[i];
     }
 }
 
@@ -203,6 +203,20 @@ void gpu_set(Gpu *g, KList *l, int local, Dtype dtype, Affine at, int value)
     s->arg[0] = value;
 }
 
+int gpu_let(Gpu *g, KList *l, Op op, Dtype dtype, Dtype from, int narg, const int *arg)
+{
+    Stmt *s = kern_add(g->mem, l, ST_LET, g->nest->k->loc);
+
+    s->id = gpu_value(g);
+    s->op = op;
+    s->dtype = dtype;
+    s->from = from;
+    s->narg = narg;
+    for (int i = 0; i < narg; i++)
+        s->arg[i] = arg[i];
+    return s->id;
+}
+
 int64_t gpu_results(const Nest *nest)
 {
     int64_t n = 1;
@@ -214,10 +228,10 @@ int64_t gpu_results(const Nest *nest)
 
 /* ---- one thread a result ---- */
 
-static bool has_kind(const Stmt *s, StmtKind kind)
+bool gpu_has(const Stmt *s, StmtKind kind)
 {
     for (; s; s = s->next)
-        if (s->kind == kind || has_kind(s->body, kind))
+        if (s->kind == kind || gpu_has(s->body, kind))
             return true;
     return false;
 }
@@ -237,7 +251,7 @@ static bool takes_vectors(const Nest *nest, int lanes)
 {
     int var = nest->n ? nest->var[nest->n - 1] : -1;
 
-    if (var < 0 || nest->extent[nest->n - 1] % lanes || has_kind(nest->body, ST_FOR) || has_kind(nest->body, ST_PICK))
+    if (var < 0 || nest->extent[nest->n - 1] % lanes || gpu_has(nest->body, ST_FOR) || gpu_has(nest->body, ST_PICK))
         return false;
     for (Stmt *s = nest->body; s; s = s->next) {
         const Buffer *b = s->kind == ST_LOAD || s->kind == ST_STORE ? &nest->p->buf[s->buf] : NULL;
@@ -266,15 +280,13 @@ static int thread_count(int64_t units)
 static Stmt *one_number(Gpu *g, Affine number, int64_t units, int lanes, bool whole)
 {
     Nest *nest = g->nest;
-    int   last = nest->n - 1, loop[MAX_RANK], lane = lanes > 1 ? gpu_var(g) : -1;
+    int   last = nest->n - 1, lane = lanes > 1 ? gpu_var(g) : -1;
     KList l = { 0 };
     Stmt *body;
 
-    for (int i = 0; i < nest->n; i++)
-        loop[i] = i;
     if (lanes > 1)
         nest->extent[last] /= lanes;
-    gpu_count(g, &l, number, loop, nest->n, !whole && has_kind(nest->body, ST_FOR));
+    gpu_count(g, &l, number, nest->var, nest->extent, nest->n, !whole && gpu_has(nest->body, ST_FOR));
     if (lanes > 1) {
         Affine *at = &g->map[nest->var[last]];
 
@@ -298,7 +310,7 @@ static void one_thread_a_result(Gpu *g)
 
     gpu_open(g, 1);
     g->k->nlocal = nest->k->nlocal;
-    if (nest->n && !has_kind(nest->body, ST_FOR))
+    if (nest->n && !gpu_has(nest->body, ST_FOR))
         move_last(nest, vector_loop(nest));
     if (total < MANY_RESULTS || !takes_vectors(nest, lanes))
         lanes = 1;
@@ -319,5 +331,6 @@ void schedule_gpu(Nest *nest, KernelList *out)
 
     if (nest->k->scan)
         g.map[0] = aff_var(g.mem, 0, 1);
-    one_thread_a_result(&g);
+    if (!gpu_reduce(&g))
+        one_thread_a_result(&g);
 }

@@ -22,9 +22,9 @@ int    gpu_var(Gpu *g);
 int    gpu_value(Gpu *g);
 int    gpu_local(Gpu *g, KList *l, Dtype dtype, int64_t count, Scope scope, int64_t each, double start);
 
-/* A number is cut into the nest's loops loop[0..n-1], outermost first, as `part`s in l; by counts what the last of them steps by.  A
- * number that may be beyond the last iteration begins again, so it is an iteration in any case. */
-void   gpu_count(Gpu *g, KList *l, Affine number, const int *loop, int n, bool wraps);
+/* A number is cut into the indices of loops, outermost first, as `part`s in l; map has them.  A number beyond the last iteration
+ * begins again, so it is an iteration in any case; wraps: there may be such a one. */
+void   gpu_count(Gpu *g, KList *l, Affine number, const int *var, const int64_t *extent, int n, bool wraps);
 Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent);
 
 /* The list with fresh values and variables, where index variables of the nest are what map says. */
@@ -40,6 +40,8 @@ Stmt  *gpu_below(Gpu *g, Affine number, int64_t size, bool always, Stmt *body);
 int    gpu_get(Gpu *g, KList *l, int local, Dtype dtype, Affine at);
 void   gpu_set(Gpu *g, KList *l, int local, Dtype dtype, Affine at, int value);
 
+int    gpu_let(Gpu *g, KList *l, Op op, Dtype dtype, Dtype from, int narg, const int *arg);
+bool   gpu_has(const Stmt *list, StmtKind kind);
 int64_t gpu_results(const Nest *nest);
 
 /* The schedules; false: not a kernel for it.  What none takes is one thread a result. */

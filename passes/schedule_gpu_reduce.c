@@ -1,0 +1,385 @@
+/* schedule_gpu_reduce.c - reductions whose rows are long: the threads of a warp or of a group share a row out.
+ *
+ *   rows      elements of a row lie side by side: element e is thread e % P's, P the threads of a row; partial results are
+ *             registers, folded by the fixed tree of `fold`
+ *   columns   those of different rows do: a warp's threads are 32 rows, and the slices of a row that warps have made are added
+ *             up in order through group memory
+ *
+ * P and the number of slices follow from the length of a row and how many there are.  All heads of a kernel (a max and its argmax) run
+ * one behind the other, then what follows them.
+ */
+#include "passes/schedule_gpu.h"
+
+#include <math.h>
+
+enum { MAX_HEADS = 4, LEAST_ROW = 32, LONG_ROW = 1024, GROUP = 256, COLUMNS = 32, MOST_INDEX = 1 << 24 };
+
+/* One fold: lower's locals, loops and innermost body. */
+typedef struct Head {
+    const Stmt *local[2];       /* the accumulator; of argmax and argmin the best, and its index */
+    int         nlocal;
+    int         var[MAX_RANK];
+    int64_t     extent[MAX_RANK], length;
+    int         n;
+    const Stmt *body;
+    Op          op;             /* add, maximum or minimum */
+    int         each[3];        /* locals of each thread: accumulator or best, and for an index: best again, index */
+} Head;
+
+typedef struct Reduce {
+    Gpu    *g;
+    Head    head[MAX_HEADS];
+    int     nhead;
+    Stmt   *rest;
+    int64_t results;
+    int     lanes, rows;        /* threads of a row, rows of a group */
+} Reduce;
+
+/* ---- recognition ---- */
+
+static const Stmt *defined(const Stmt *s, int value)
+{
+    while (s && (s->id != value || stmt_has_var(s) || s->kind == ST_LOCAL))
+        s = s->next;
+    return s;
+}
+
+/* How the accumulator takes an element. */
+static bool find_op(Head *h)
+{
+    const Stmt *s = h->body, *op;
+
+    if (h->nlocal == 2) {
+        h->op = h->local[0]->number < 0 ? OP_maximum : OP_minimum;
+        return dt_is_float(h->local[0]->dtype) && h->length < MOST_INDEX;
+    }
+    while (s && s->kind != ST_SET)
+        s = s->next;
+    op = s && !s->next ? defined(h->body, s->arg[0]) : NULL;
+    if (!op || op->kind != ST_LET)
+        return false;
+    h->op = op->op == OP_fma ? OP_add : op->op;
+    return h->op == OP_add || h->op == OP_maximum || h->op == OP_minimum;
+}
+
+static bool take_head(Head *h, const Stmt *loop)
+{
+    h->length = 1;
+    for (h->body = loop; h->body && h->body->kind == ST_FOR && !h->body->next; h->body = h->body->body) {
+        if (h->n == MAX_RANK)
+            return false;
+        h->var[h->n] = h->body->id;
+        h->extent[h->n++] = h->body->extent;
+        h->length *= h->body->extent;
+    }
+    return h->nlocal > 0 && !gpu_has(h->body, ST_FOR) && !gpu_has(h->body, ST_LOCAL) && !gpu_has(h->body, ST_IF)
+        && !gpu_has(h->body, ST_STORE) && find_op(h);
+}
+
+/* Locals and loops of each head; what is left stands in straight lines. */
+static bool take_heads(Reduce *r)
+{
+    KList rest = { 0 };
+    Head *h = &r->head[0];
+    Gpu  *g = r->g;
+
+    for (const Stmt *s = g->nest->body; s; s = s->next) {
+        if (s->kind == ST_LOCAL) {
+            if (h->nlocal == 2 || s->count != 1)
+                return false;
+            h->local[h->nlocal++] = s;
+        } else if (s->kind == ST_FOR) {
+            Stmt *alone = arena_new(g->mem, Stmt);
+
+            *alone = *s;
+            alone->next = NULL;
+            if (!take_head(h, alone) || ++r->nhead == MAX_HEADS)
+                return false;
+            h = &r->head[r->nhead];
+        } else if (s->kind == ST_IF) {
+            return false;
+        } else {
+            Stmt *c = kern_add(g->mem, &rest, s->kind, s->loc);
+
+            *c = *s;
+            c->next = NULL;
+        }
+    }
+    r->rest = rest.first;
+    return r->nhead > 0 && h->nlocal == 0;
+}
+
+/* ---- pieces ---- */
+
+/* Where a local of the kernel as lower wrote it is reached, another is from now on. */
+static void retarget(Stmt *s, int local, int to, Affine at)
+{
+    for (; s; s = s->next) {
+        if ((s->kind == ST_GET || s->kind == ST_SET) && s->local == local) {
+            s->local = to;
+            s->at = at;
+        }
+        retarget(s->body, local, to, at);
+    }
+}
+
+/* Elements from + by * s of a row, one after another, s < steps. */
+static Stmt *elements(Reduce *r, const Head *h, Affine from, int64_t by, int64_t steps, const int *local, Affine at)
+{
+    Gpu   *g = r->g;
+    int    s = gpu_var(g);
+    Affine e = aff_add(g->mem, from, aff_var(g->mem, s, by));
+    KList  l = { 0 };
+    Stmt  *body;
+
+    gpu_count(g, &l, e, h->var, h->extent, h->n, false);
+    body = gpu_copy(g, h->body);
+    for (int i = 0; i < h->nlocal; i++)
+        retarget(body, h->local[i]->id, local[i], at);
+    kern_append(&l, body);
+    return gpu_for(g, s, steps, gpu_below(g, e, h->length, h->length == by * steps || h->length == steps * r->lanes, l.first));
+}
+
+static void declare_own(Gpu *g, KList *l, const Stmt *local)
+{
+    Stmt *s = kern_add(g->mem, l, ST_LOCAL, local->loc), *last = l->last;
+
+    *s = *local;
+    s->next = NULL;
+    l->last = last;
+}
+
+static int fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int64_t count)
+{
+    Stmt *s = kern_add(g->mem, l, ST_FOLD, g->nest->k->loc);
+
+    s->id = gpu_value(g);
+    s->op = op;
+    s->dtype = dtype;
+    s->local = local;
+    s->at = at;
+    s->count = count;
+    return s->id;
+}
+
+/* ---- rows ---- */
+
+/* at: the thread's own place, around: that of the first of its row. */
+typedef struct Place { Affine at, around; int row, thread; } Place;
+
+static Stmt *threads(Reduce *r, const Place *p, Stmt *body) { return gpu_block(r->g, p->thread, r->lanes, body); }
+
+static Place new_threads(Reduce *r, int row)
+{
+    Gpu  *g = r->g;
+    Place p = { .row = row, .thread = gpu_var(g) };
+
+    p.around = row < 0 ? aff_const(0) : aff_var(g->mem, row, r->lanes);
+    p.at = aff_add(g->mem, p.around, aff_var(g->mem, p.thread, 1));
+    return p;
+}
+
+static void fold_elements(Reduce *r, Head *h, int row, KList *l)
+{
+    Gpu    *g = r->g;
+    Place   p = new_threads(r, row);
+    int64_t steps = (h->length + r->lanes - 1) / r->lanes;
+    int     local[2] = { h->each[0], h->each[2] };
+    KList   body = { 0 };
+
+    kern_append(&body, elements(r, h, aff_var(g->mem, p.thread, 1), r->lanes, steps, local, p.at));
+    if (h->nlocal == 2)         /* a fold spends what it folds, and who has the best is asked behind it */
+        gpu_set(g, &body, h->each[1], h->local[0]->dtype, p.at, gpu_get(g, &body, h->each[0], h->local[0]->dtype, p.at));
+    kern_append(l, threads(r, &p, body.first));
+}
+
+/* Of all threads that have the best, or a nan if that is the best, the least index. */
+static int least_index(Reduce *r, Head *h, int row, int best, KList *l)
+{
+    Gpu  *g = r->g;
+    Place p = new_threads(r, row);
+    Dtype dt = h->local[0]->dtype;
+    KList body = { 0 };
+    int   own = gpu_get(g, &body, h->each[1], dt, p.at), index = gpu_get(g, &body, h->each[2], DT_i32, p.at), choice[3];
+
+    choice[0] = gpu_let(g, &body, OP_or, DT_bool, DT_bool, 2,
+                        (int[]){ gpu_let(g, &body, OP_eq, DT_bool, dt, 2, (int[]){ own, best }),
+                                 gpu_let(g, &body, OP_ne, DT_bool, dt, 2, (int[]){ own, own }) });
+    choice[1] = gpu_let(g, &body, OP_cast, dt, DT_i32, 1, &index);
+    Stmt *none = kern_add(g->mem, &body, ST_CONST, h->local[0]->loc);
+
+    choice[2] = none->id = gpu_value(g);
+    none->dtype = dt;
+    none->number = INFINITY;
+    gpu_set(g, &body, h->each[0], dt, p.at, gpu_let(g, &body, OP_select, dt, dt, 3, choice));
+    kern_append(l, threads(r, &p, body.first));
+    index = fold(g, l, OP_minimum, dt, h->each[0], p.around, r->lanes);
+    return gpu_let(g, l, OP_cast, DT_i32, dt, 1, &index);
+}
+
+/* One row: partial results, their folds, and what follows. */
+static void write_row(Reduce *r, Affine number, int row, bool whole, KList *l)
+{
+    Gpu *g = r->g;
+
+    gpu_count(g, l, number, g->nest->var, g->nest->extent, g->nest->n, !whole);
+    for (int i = 0; i < r->nhead; i++) {
+        Head  *h = &r->head[i];
+        Affine around = row < 0 ? aff_const(0) : aff_var(g->mem, row, r->lanes);
+        int    value;
+
+        fold_elements(r, h, row, l);
+        value = fold(g, l, h->op, h->local[0]->dtype, h->each[0], around, r->lanes);
+        for (int j = 0; j < h->nlocal; j++)
+            declare_own(g, l, h->local[j]);
+        gpu_set(g, l, h->local[0]->id, h->local[0]->dtype, aff_const(0), value);
+        if (h->nlocal == 2)
+            gpu_set(g, l, h->local[1]->id, DT_i32, aff_const(0), least_index(r, h, row, value, l));
+    }
+    kern_append(l, gpu_below(g, number, r->results, whole, gpu_copy(g, r->rest)));
+}
+
+static void declare_each(Reduce *r, KList *l)
+{
+    int64_t n = (int64_t)r->lanes * r->rows;
+
+    for (int i = 0; i < r->nhead; i++) {
+        Head *h = &r->head[i];
+
+        h->each[0] = gpu_local(r->g, l, h->local[0]->dtype, n, SCOPE_EACH, 1, h->local[0]->number);
+        if (h->nlocal == 1)
+            continue;
+        h->each[1] = gpu_local(r->g, l, h->local[0]->dtype, n, SCOPE_EACH, 1, 0);
+        h->each[2] = gpu_local(r->g, l, DT_i32, n, SCOPE_EACH, 1, 0);
+    }
+}
+
+static void write_rows(Reduce *r)
+{
+    Gpu    *g = r->g;
+    int     group = gpu_var(g), row = r->rows > 1 ? gpu_var(g) : -1;
+    int64_t groups = (r->results + r->rows - 1) / r->rows;
+    Affine  number = aff_var(g->mem, group, r->rows);
+    KList   l = { 0 }, one = { 0 };
+
+    declare_each(r, &l);
+    if (row >= 0)
+        number = aff_add(g->mem, number, aff_var(g->mem, row, 1));
+    write_row(r, number, row, groups * r->rows == r->results, row < 0 ? &l : &one);
+    if (row >= 0)
+        kern_append(&l, gpu_block(g, row, r->rows, one.first));
+    g->k->body = gpu_grid(g, group, groups, l.first);
+}
+
+/* ---- columns ---- */
+
+/* The slices of one row, in order, into the local that the rest looks at. */
+static void add_slices(Reduce *r, const Head *h, int slices, int partial, Affine column, KList *l)
+{
+    Gpu  *g = r->g;
+    int   z = gpu_var(g), value[2];
+    Dtype dt = h->local[0]->dtype;
+    KList body = { 0 };
+
+    declare_own(g, l, h->local[0]);
+    value[0] = gpu_get(g, &body, h->local[0]->id, dt, aff_const(0));
+    value[1] = gpu_get(g, &body, partial, dt, aff_add(g->mem, column, aff_var(g->mem, z, COLUMNS)));
+    gpu_set(g, &body, h->local[0]->id, dt, aff_const(0), gpu_let(g, &body, h->op, dt, dt, 2, value));
+    kern_append(l, gpu_for(g, z, slices, body.first));
+}
+
+static void write_slices(Reduce *r, int slices, Affine row, int thread, const int *partial, KList *l)
+{
+    Gpu   *g = r->g;
+    Affine t = aff_var(g->mem, thread, 1), column = gpu_part(g, l, t, 1, COLUMNS), slice = gpu_part(g, l, t, COLUMNS, slices);
+
+    gpu_count(g, l, aff_add(g->mem, row, column), g->nest->var, g->nest->extent, g->nest->n, true);
+    for (int i = 0; i < r->nhead; i++) {
+        Head   *h = &r->head[i];
+        int64_t steps = (h->length + slices - 1) / slices;
+        int     own = gpu_local(g, l, h->local[0]->dtype, 1, SCOPE_OWN, 0, h->local[0]->number);
+
+        r->lanes = slices;
+        kern_append(l, elements(r, h, aff_scale(g->mem, slice, steps), 1, steps, &own, aff_const(0)));
+        gpu_set(g, l, partial[i], h->local[0]->dtype, t, gpu_get(g, l, own, h->local[0]->dtype, aff_const(0)));
+    }
+}
+
+static void write_columns(Reduce *r, int slices)
+{
+    Gpu   *g = r->g;
+    int    group = gpu_var(g), thread = gpu_var(g), last = gpu_var(g), partial[MAX_HEADS];
+    Affine row = aff_var(g->mem, group, COLUMNS), column = aff_var(g->mem, last, 1), number = aff_add(g->mem, row, column);
+    KList  l = { 0 }, body = { 0 }, end = { 0 };
+
+    for (int i = 0; i < r->nhead; i++)
+        partial[i] = gpu_local(g, &l, r->head[i].local[0]->dtype, (int64_t)slices * COLUMNS, SCOPE_GROUP, 0, 0);
+    write_slices(r, slices, row, thread, partial, &body);
+    kern_append(&l, gpu_block(g, thread, (int64_t)slices * COLUMNS, body.first));
+    gpu_count(g, &end, number, g->nest->var, g->nest->extent, g->nest->n, true);
+    for (int i = 0; i < r->nhead; i++)
+        add_slices(r, &r->head[i], slices, partial[i], column, &end);
+    kern_append(&end, gpu_below(g, number, r->results, false, gpu_copy(g, r->rest)));
+    kern_append(&l, gpu_block(g, last, COLUMNS, end.first));
+    g->k->body = gpu_grid(g, group, (r->results + COLUMNS - 1) / COLUMNS, l.first);
+}
+
+/* ---- choice ---- */
+
+static int64_t longest(const Reduce *r)
+{
+    int64_t most = 0;
+
+    for (int i = 0; i < r->nhead; i++)
+        most = r->head[i].length > most ? r->head[i].length : most;
+    return most;
+}
+
+/* Are elements of different rows side by side, those of one not? */
+static bool runs_down(const Reduce *r)
+{
+    const Nest *nest = r->g->nest;
+    Strides     along = { 0 }, across = { 0 };
+
+    for (int i = 0; i < r->nhead; i++) {
+        const Head *h = &r->head[i];
+
+        if (h->nlocal == 2 || !nest->n)
+            return false;
+        strides_of(h->body, h->var[h->n - 1], &along);
+        strides_of(h->body, nest->var[nest->n - 1], &across);
+    }
+    return across.unit > 0 && along.unit == 0 && nest->extent[nest->n - 1] >= 8;
+}
+
+static void choose_threads(Reduce *r)
+{
+    int64_t length = longest(r);
+
+    r->rows = 1;
+    r->lanes = GROUP;
+    if (length >= LONG_ROW || (r->results < GPU_GROUPS && length >= GROUP))
+        return;
+    r->lanes = GPU_WARP;
+    while (r->rows < GROUP / GPU_WARP && r->results >= 2 * r->rows * GPU_GROUPS)
+        r->rows *= 2;
+}
+
+bool gpu_reduce(Gpu *g)
+{
+    Reduce  r = { .g = g, .results = gpu_results(g->nest) };
+
+    if (!take_heads(&r) || longest(&r) < LEAST_ROW)
+        return false;
+    gpu_open(g, 1);
+    g->k->nlocal = g->nest->k->nlocal;
+    if (g->nest->n)
+        move_last(g->nest, vector_loop(g->nest));
+    if (runs_down(&r)) {
+        write_columns(&r, longest(&r) >= LONG_ROW / 2 ? 32 : 8);
+        return true;
+    }
+    choose_threads(&r);
+    write_rows(&r);
+    return true;
+}
