@@ -87,7 +87,7 @@ static bool verify(Code *c, char *why, size_t nwhy)
 static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
 {
     Arena scratch = { 0 };
-    Emit e = { .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C),
+    Emit e = { .target = &cpu_emit_target, .index = LLVMInt64TypeInContext(c->C), .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C),
                .through_par = o->through_par };
 
     for (int i = 0; i < m->ngraph; i++)

@@ -1,4 +1,4 @@
-/* cpu.h - the state of the LLVM backend while it emits. */
+/* cpu.h - plans as LLVM IR: the state while one is emitted, and what differs between targets. */
 #ifndef NND_BACKENDS_CPU_H
 #define NND_BACKENDS_CPU_H
 
@@ -19,7 +19,25 @@ typedef struct LocalRegs {
     LLVMValueRef  stack;       /* element i of lane l at [i * copies + l] */
 } LocalRegs;
 
-typedef struct Emit {
+typedef struct Emit Emit;
+
+/* What a batch is told beside its buffers. */
+typedef enum StepPart { STEP_SEED, STEP_NUMBER, STEP_TURN } StepPart;
+
+/* What differs between a processor and a GPU while kernels are written. */
+typedef struct EmitTarget {
+    bool         hints;                /* memory is asked for ahead (cpu_fetch.c) */
+    bool         wide;                 /* vectors are memory accesses of that many bytes at once: alignment is said, conditions are no masks */
+    LLVMValueRef (*base)(Emit *e, const Buffer *b, int i);        /* where buffer number i of the kernel begins; a scalar: its value */
+    LLVMValueRef (*rows)(Emit *e, bool next);                     /* the batch's row numbers; those of the next batch */
+    LLVMValueRef (*step)(Emit *e, StepPart part);                 /* i64 */
+    LLVMValueRef (*place)(Emit *e, int i);                        /* of a shared kernel: the value at place i, i64 */
+    LLVMValueRef (*function)(Emit *e, Op op, Dtype d, LLVMValueRef *arg);       /* OP_exp ... OP_pow */
+    bool         (*statement)(Emit *e, const Stmt *s);            /* what it has its own way for, which it has then written; may be NULL */
+} EmitTarget;
+
+struct Emit {
+    const EmitTarget  *target;
     Module            *m;
     Arena             *mem;
     LLVMContextRef     C;
@@ -33,19 +51,21 @@ typedef struct Emit {
     /* the kernel being emitted */
     const Kernel      *k;
     LLVMValueRef       fn, step;
+    LLVMTypeRef        index;      /* of index variables and places: i64, or i32 where that holds all of the kernel's */
+    struct NvptxKernel *gpu;       /* of the nvptx backend */
     LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element; of a scalar: its value */
     LLVMValueRef      *scope;      /* of each buffer used, and last of the row numbers: its alias scope, and */
     LLVMValueRef      *apart;      /* the list of those that share no memory with it */
     LLVMValueRef       rows, next_rows;
     bool               shared;     /* buffers lie where NndStep.place says */
-    LLVMValueRef      *var;        /* each index variable, i64; inside a vec loop: of lane 0, a vector if it was picked lane by lane */
+    LLVMValueRef      *var;        /* each index variable, of type index; inside a vec loop: of lane 0, a vector if it was picked lane by lane */
     LLVMValueRef      *value;      /* scalar, or a vector of `lanes` */
     LocalRegs         *local;
 
     /* the vec loop around, if any */
     int                vec_var;    /* -1: none */
     int                lanes, active;    /* lanes of its vectors; how many of them count */
-} Emit;
+};
 
 /* types and constants (cpu_value.c) */
 LLVMTypeRef  cpu_scalar_type(Emit *e, Dtype d);            /* of a value; bool is i1 */
@@ -56,6 +76,7 @@ LLVMValueRef cpu_splat(Emit *e, LLVMValueRef v, int lanes);
 LLVMValueRef cpu_vector(Emit *e, LLVMValueRef v);          /* splat to the vec loop's lanes unless it is a vector */
 LLVMValueRef cpu_i64(Emit *e, int64_t x);
 LLVMValueRef cpu_i32(Emit *e, int64_t x);
+LLVMValueRef cpu_number(Emit *e, int64_t x);               /* of type index */
 LLVMValueRef cpu_float(LLVMValueRef like, double x);       /* constants of like's type */
 LLVMValueRef cpu_int(LLVMValueRef like, int64_t x);
 LLVMValueRef cpu_const(Emit *e, Dtype d, double x);
@@ -69,6 +90,7 @@ LLVMValueRef cpu_intrinsic(Emit *e, const char *name, LLVMTypeRef *overload, int
 LLVMValueRef cpu_intrinsic1(Emit *e, const char *name, LLVMValueRef a);       /* overloaded on its argument's type */
 
 /* one operation of ops.def on values of equal length (cpu_op.c) */
+LLVMValueRef cpu_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);        /* of f64, and what cpu_math.c lacks, by the C library */
 LLVMValueRef cpu_op(Emit *e, Op op, Dtype dtype, Dtype from, LLVMValueRef *arg, int narg);
 
 /* functions of f32 as polynomials (cpu_math.c); error bounds in backends/README.md */
@@ -83,6 +105,7 @@ LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValu
 typedef struct Place {
     LLVMValueRef pointer;
     int64_t      stride;
+    int          align;          /* of all lanes together, in bytes */
     Dtype        dtype;
     int          scope;          /* -1: the stack */
     /* of a load: bool, or lanes of it, NULL if it has none; and an element that may be touched where it is false */
@@ -106,7 +129,8 @@ LLVMValueRef *cpu_lane_vars(Emit *e, const Stmt *s, int lane);
 LLVMValueRef cpu_within(Emit *e, const Stmt *s);
 LLVMValueRef cpu_pick(Emit *e, const Stmt *s);
 
-/* where a kernel's buffers are, and which share memory (cpu_buffer.c) */
+/* where a kernel's buffers are, and which share memory (cpu_buffer.c); on a processor, from an NndStep (cpu_step.c) */
+extern const EmitTarget cpu_emit_target;
 void         cpu_bases(Emit *e);
 void         cpu_set_scope(Emit *e, LLVMValueRef access, int scope);
 LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef type);        /* loads it */
@@ -131,6 +155,9 @@ bool         cpu_fold_row(Emit *e, const Stmt *loop);      /* a loop that only f
 
 /* loops (cpu_kernel.c) and entries (cpu_entry.c) */
 LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name);
+void         cpu_open_kernel(Emit *e, const Kernel *k, bool shared, LLVMValueRef fn);      /* its state, at the function's start */
+void         cpu_statements(Emit *e, const Stmt *list);
+void         cpu_if(Emit *e, LLVMValueRef condition, const Stmt *body);
 int          cpu_loop_lanes(const Emit *e, const Stmt *loop);       /* marks count in scheduled kernels only */
 bool         cpu_is_unrolled(const Emit *e, const Stmt *loop);
 /* place[i]: the table of kernel i, NULL if it has a function of its own. */

@@ -1,11 +1,9 @@
 /* cpu_buffer.c - where a kernel's buffers are, and which share memory.
  *
- * Bases are computed once, at the top of a kernel, from the NndStep.  Every access carries an alias scope, its
+ * Bases are computed once, at the top of a kernel.  Every access carries an alias scope, its
  * buffer's, and the list of scopes it can't touch; so LLVM may keep a value in a register across stores to
  * other buffers.  Two scratch buffers may share memory, but then no kernel uses both.
  */
-#include <stddef.h>
-
 #include "backends/cpu.h"
 #include "backends/llvm_compat.h"
 
@@ -17,60 +15,6 @@ LLVMValueRef cpu_bytes(Emit *e, LLVMValueRef p, LLVMValueRef nbytes)
 LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef type)
 {
     return LLVMBuildLoad2(e->B, type, cpu_bytes(e, object, cpu_i64(e, (int64_t)offset)), "");
-}
-
-/* ---- bases ---- */
-
-static LLVMValueRef pointer_member(Emit *e, size_t offset)
-{
-    return cpu_member(e, e->step, offset, LLVMPointerTypeInContext(e->C, 0));
-}
-
-/* step, steps and epoch are integers of the step. */
-static LLVMValueRef scalar_value(Emit *e, int64_t which)
-{
-    static const size_t own[] = { offsetof(NndStep, step), offsetof(NndStep, steps), offsetof(NndStep, epoch) };
-    LLVMTypeRef real = LLVMDoubleTypeInContext(e->C);
-
-    if (which >= 3)
-        return cpu_member(e, pointer_member(e, offsetof(NndStep, scalar)), (size_t)(which - 3) * 8, real);
-    return LLVMBuildSIToFP(e->B, cpu_member(e, e->step, own[which], LLVMInt64TypeInContext(e->C)), real, "");
-}
-
-static LLVMValueRef column(Emit *e, size_t offset, int64_t which)
-{
-    return cpu_member(e, pointer_member(e, offset), (size_t)which * sizeof(void *), LLVMPointerTypeInContext(e->C, 0));
-}
-
-/* infer's inputs and outputs hold all batches of the call, one behind another. */
-static LLVMValueRef batch_of(Emit *e, const Buffer *b, size_t offset)
-{
-    LLVMValueRef index = cpu_member(e, e->step, offsetof(NndStep, index), LLVMInt64TypeInContext(e->C));
-
-    return cpu_bytes(e, column(e, offset, b->offset), LLVMBuildMul(e->B, index, cpu_i64(e, b->count * dt_bytes(b->dtype)), ""));
-}
-
-/* The byte of its segment at which buffer number i of the kernel begins. */
-static LLVMValueRef place_of(Emit *e, const Buffer *b, int i)
-{
-    if (!e->shared)
-        return cpu_i64(e, b->offset);
-    return cpu_member(e, pointer_member(e, offsetof(NndStep, place)), (size_t)i * 8, LLVMInt64TypeInContext(e->C));
-}
-
-static LLVMValueRef buffer_base(Emit *e, const Buffer *b, int i)
-{
-    switch (b->seg) {
-    case SEG_STATE:   return cpu_bytes(e, pointer_member(e, offsetof(NndStep, state)), place_of(e, b, i));
-    case SEG_SCRATCH: return cpu_bytes(e, pointer_member(e, offsetof(NndStep, scratch)), place_of(e, b, i));
-    case SEG_FIELD:   return column(e, offsetof(NndStep, field), b->offset);
-    case SEG_INPUT:   return batch_of(e, b, offsetof(NndStep, field));
-    case SEG_OUTPUT:  return batch_of(e, b, offsetof(NndStep, out));
-    case SEG_SCALAR:  return scalar_value(e, b->offset);
-    case SEG_METRIC:  return cpu_bytes(e, pointer_member(e, offsetof(NndStep, metric)), cpu_i64(e, b->offset * 8));
-    case NSEG:        break;
-    }
-    return NULL;
 }
 
 /* ---- alias scopes ---- */
@@ -116,11 +60,12 @@ void cpu_bases(Emit *e)
     for (int i = 0; i < n; i++) {
         const Buffer *b = &e->p->buf[buf[i]];
 
-        e->base[buf[i]] = buffer_base(e, b, i);
+        e->base[buf[i]] = e->target->base(e, b, i);
         if (b->seg != SEG_FIELD || e->rows)
             continue;
-        e->rows = pointer_member(e, offsetof(NndStep, row));
-        e->next_rows = pointer_member(e, offsetof(NndStep, next));
+        e->rows = e->target->rows(e, false);
+        if (e->target->hints)
+            e->next_rows = e->target->rows(e, true);
     }
     make_scopes(e, buf, n);
 }

@@ -44,7 +44,7 @@ static void fetch_list(Emit *e, const Stmt *s)
             continue;
         e->vec_var = lanes ? s->id : e->vec_var;
         for (int64_t i = 0; i < s->extent; i += step) {
-            e->var[s->id] = cpu_i64(e, i);
+            e->var[s->id] = cpu_number(e, i);
             fetch_list(e, s->body);
         }
         e->vec_var = lanes ? -1 : e->vec_var;
@@ -71,6 +71,6 @@ static bool folds(const Stmt *s)
 
 void cpu_fetch_behind(Emit *e, const Stmt *loop)
 {
-    if (e->k->scheduled && e->vec_var < 0 && loop->next && !loop->sieve && folds(loop->body) && iterations(e, loop) >= LONG_FOLD)
+    if (e->target->hints && e->k->scheduled && e->vec_var < 0 && loop->next && !loop->sieve && folds(loop->body) && iterations(e, loop) >= LONG_FOLD)
         fetch_list(e, loop->next);
 }

@@ -52,7 +52,7 @@ LLVMValueRef cpu_picked_index(Emit *e, Affine at, LLVMTypeRef type)
         if (!cpu_is_vector(v))
             continue;
         v = LLVMBuildMul(e->B, v, cpu_int(v, at.term[i].coef), "");
-        x = LLVMBuildAdd(e->B, x, LLVMBuildTruncOrBitCast(e->B, v, LLVMTypeOf(x), ""), "");
+        x = LLVMBuildAdd(e->B, x, LLVMBuildIntCast2(e->B, v, LLVMTypeOf(x), true, ""), "");
     }
     return x;
 }
@@ -63,7 +63,7 @@ LLVMValueRef cpu_within(Emit *e, const Stmt *s)
     LLVMValueRef all = NULL;
 
     for (int i = 0; i < s->nguard; i++) {
-        LLVMValueRef at = cpu_index(e, s->guard[i].at, LLVMInt64TypeInContext(e->C));
+        LLVMValueRef at = cpu_index(e, s->guard[i].at, e->index);
         LLVMValueRef one = LLVMBuildICmp(e->B, LLVMIntULT, at, cpu_int(at, s->guard[i].size), "");
 
         if (all && cpu_is_vector(one) != cpu_is_vector(all)) {
@@ -79,12 +79,14 @@ LLVMValueRef cpu_pick(Emit *e, const Stmt *s)
 {
     LLVMValueRef v = e->value[s->arg[0]];
     LLVMTypeRef  element = cpu_is_vector(v) ? LLVMGetElementType(LLVMTypeOf(v)) : LLVMTypeOf(v);
-    LLVMTypeRef  wide = cpu_type_like(LLVMInt64TypeInContext(e->C), v);
+    LLVMTypeRef  wide = cpu_type_like(e->index, v);
+    unsigned     bits = LLVMGetIntTypeWidth(element);
 
-    if (LLVMGetIntTypeWidth(element) == 8)          /* a u8 */
+    if (bits == 8)          /* a u8 */
         v = LLVMBuildZExt(e->B, v, wide, "");
-    else
-        v = LLVMBuildSExtOrBitCast(e->B, v, wide, "");
+    else if (bits < LLVMGetIntTypeWidth(e->index))
+        v = LLVMBuildSExt(e->B, v, wide, "");
     v = LLVMBuildSelect(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, v, cpu_int(v, 0), ""), cpu_int(v, 0), v, "");
-    return LLVMBuildSelect(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, v, cpu_int(v, s->extent), ""), v, cpu_int(v, s->extent - 1), "");
+    v = LLVMBuildSelect(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, v, cpu_int(v, s->extent), ""), v, cpu_int(v, s->extent - 1), "");
+    return LLVMBuildTruncOrBitCast(e->B, v, wide, "");
 }

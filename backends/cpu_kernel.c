@@ -4,8 +4,6 @@
  * cells of locals that it changes go through phis.  Extents are known and not 0, so loops test at their ends.
  * In a kernel that is not scheduled marks are ignored: it runs one number at a time.
  */
-#include <stddef.h>
-
 #include "backends/cpu.h"
 #include "backends/llvm_compat.h"
 
@@ -74,7 +72,7 @@ static void carry_cells(Emit *e, Loop *loop, const Stmt *body, LLVMBasicBlockRef
 
 static void emit_body(Emit *e, const Stmt *s) { emit_list(e, s->body); }
 
-/* for (var = from; var < to; var += step), at least once; from and to are i64 */
+/* for (var = from; var < to; var += step), at least once; from and to are of type index */
 static void running_loop(Emit *e, const Stmt *s, LLVMValueRef from, LLVMValueRef to, int64_t step,
                          void (*body)(Emit *, const Stmt *))
 {
@@ -88,7 +86,7 @@ static void running_loop(Emit *e, const Stmt *s, LLVMValueRef from, LLVMValueRef
     carry_cells(e, &loop, s->body, before);
     e->var[s->id] = loop.i;
     body(e, s);
-    next = LLVMBuildNSWAdd(e->B, loop.i, cpu_i64(e, step), "");
+    next = LLVMBuildNSWAdd(e->B, loop.i, cpu_number(e, step), "");
     latch = LLVMGetInsertBlock(e->B);
     after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
     LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntSLT, next, to, ""), loop.body, after);
@@ -124,7 +122,7 @@ static void each_bit(Emit *e, const Stmt *loop, const Stmt *body, LLVMValueRef b
     l.i = phi_of(e, bits, before);
     carry_cells(e, &l, body, before);
     bit = cpu_intrinsic(e, "llvm.cttz", &type, 1, (LLVMValueRef[]){ l.i, LLVMConstInt(LLVMInt1TypeInContext(e->C), 1, false) }, 2);
-    e->var[loop->id] = LLVMBuildAdd(e->B, from, LLVMBuildZExtOrBitCast(e->B, bit, LLVMInt64TypeInContext(e->C), ""), "");
+    e->var[loop->id] = LLVMBuildAdd(e->B, from, LLVMBuildZExtOrBitCast(e->B, bit, e->index, ""), "");
     emit_list(e, body);
     rest = LLVMBuildAnd(e->B, l.i, LLVMBuildSub(e->B, l.i, LLVMConstInt(type, 1, false), ""), "");
     latch = LLVMGetInsertBlock(e->B);
@@ -134,22 +132,22 @@ static void each_bit(Emit *e, const Stmt *loop, const Stmt *body, LLVMValueRef b
     merge_cells(e, &l, before, latch);
 }
 
-static void emit_if(Emit *e, const Stmt *s)
+void cpu_if(Emit *e, LLVMValueRef condition, const Stmt *list)
 {
     LLVMBasicBlockRef before = LLVMGetInsertBlock(e->B), body = LLVMAppendBasicBlockInContext(e->C, e->fn, ""), end, after;
     LLVMValueRef    **cell = arena_array(e->mem, LLVMValueRef *, cell_count(e) + 1);
     LLVMValueRef     *start = arena_array(e->mem, LLVMValueRef, cell_count(e) + 1), branch;
     int               n = 0;
 
-    branch = LLVMBuildCondBr(e->B, e->value[s->arg[0]], body, body);
+    branch = LLVMBuildCondBr(e->B, condition, body, body);
     for (int i = 0; i < e->k->nlocal; i++)
-        for (int j = 0; e->local[i].declared && sets(s->body, i) && j < e->local[i].ncell; j++) {
+        for (int j = 0; e->local[i].declared && sets(list, i) && j < e->local[i].ncell; j++) {
             cell[n] = &e->local[i].cell[j];
             start[n] = *cell[n];
             n++;
         }
     LLVMPositionBuilderAtEnd(e->B, body);
-    emit_list(e, s->body);
+    emit_list(e, list);
     end = LLVMGetInsertBlock(e->B);
     after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
     LLVMBuildBr(e->B, after);
@@ -189,11 +187,11 @@ static void sieve_loop(Emit *e, const Stmt *s)
     int64_t whole = s->extent / s->sieve, rest = s->extent % s->sieve;
 
     if (whole > 1)
-        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, whole * s->sieve), s->sieve, full_group);
+        running_loop(e, s, cpu_number(e, 0), cpu_number(e, whole * s->sieve), s->sieve, full_group);
     else if (whole)
-        sieve_group(e, s, cpu_i64(e, 0), s->sieve);
+        sieve_group(e, s, cpu_number(e, 0), s->sieve);
     if (rest)
-        sieve_group(e, s, cpu_i64(e, whole * s->sieve), (int)rest);
+        sieve_group(e, s, cpu_number(e, whole * s->sieve), (int)rest);
 }
 
 /* ---- loops ---- */
@@ -201,7 +199,7 @@ static void sieve_loop(Emit *e, const Stmt *s)
 static void emit_group(Emit *e, const Stmt *s, int64_t from, int active)
 {
     e->active = active;
-    e->var[s->id] = cpu_i64(e, from);
+    e->var[s->id] = cpu_number(e, from);
     emit_list(e, s->body);
 }
 
@@ -213,7 +211,7 @@ static void vector_loop(Emit *e, const Stmt *s)
     e->vec_var = s->id;
     e->lanes = e->active = s->lanes;
     if (whole > 1 && !s->unroll && !cpu_is_cell_loop(e, s))
-        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, whole * s->lanes), s->lanes, emit_body);
+        running_loop(e, s, cpu_number(e, 0), cpu_number(e, whole * s->lanes), s->lanes, emit_body);
     else
         for (int64_t g = 0; g < whole; g++)
             emit_group(e, s, g * s->lanes, s->lanes);
@@ -231,10 +229,10 @@ static void emit_loop(Emit *e, const Stmt *s)
         sieve_loop(e, s);
     } else if (!cpu_is_unrolled(e, s)) {
         cpu_fetch_behind(e, s);
-        running_loop(e, s, cpu_i64(e, 0), cpu_i64(e, s->extent), 1, emit_body);
+        running_loop(e, s, cpu_number(e, 0), cpu_number(e, s->extent), 1, emit_body);
     } else if (!cpu_fold_row(e, s)) {
         for (int64_t i = 0; i < s->extent; i++) {
-            e->var[s->id] = cpu_i64(e, i);
+            e->var[s->id] = cpu_number(e, i);
             emit_list(e, s->body);
         }
     }
@@ -246,7 +244,6 @@ static void emit_loop(Emit *e, const Stmt *s)
 static LLVMValueRef random_stream(Emit *e, const Stmt *s)
 {
     const Stmt **random;
-    LLVMValueRef place;
     int         *buf, at = cpu_kernel_buffers(e, e->k, &buf);
 
     if (!e->shared)
@@ -254,18 +251,14 @@ static LLVMValueRef random_stream(Emit *e, const Stmt *s)
     cpu_kernel_streams(e, e->k, &random);
     while (*random++ != s)
         at++;
-    place = cpu_member(e, e->step, offsetof(NndStep, place), LLVMPointerTypeInContext(e->C, 0));
-    place = cpu_member(e, place, (size_t)at * 8, LLVMInt64TypeInContext(e->C));
-    return LLVMBuildTrunc(e->B, place, LLVMInt32TypeInContext(e->C), "");
+    return LLVMBuildTrunc(e->B, e->target->place(e, at), LLVMInt32TypeInContext(e->C), "");
 }
 
 static LLVMValueRef random_value(Emit *e, const Stmt *s)
 {
-    LLVMTypeRef i64 = LLVMInt64TypeInContext(e->C);
-    LLVMValueRef seed = cpu_member(e, e->step, offsetof(NndStep, seed), i64);
-    LLVMValueRef step = cpu_member(e, e->step, offsetof(NndStep, step), i64);
+    LLVMValueRef seed = e->target->step(e, STEP_SEED), step = e->target->step(e, STEP_NUMBER);
 
-    return cpu_random(e, cpu_index(e, s->at, i64), seed, step, random_stream(e, s), s->dtype);
+    return cpu_random(e, cpu_index(e, s->at, LLVMInt64TypeInContext(e->C)), seed, step, random_stream(e, s), s->dtype);
 }
 
 static LLVMValueRef let(Emit *e, const Stmt *s)
@@ -282,6 +275,8 @@ static LLVMValueRef let(Emit *e, const Stmt *s)
 
 static void emit_statement(Emit *e, const Stmt *s)
 {
+    if (e->target->statement && e->target->statement(e, s))
+        return;
     switch (s->kind) {
     case ST_FOR:    emit_loop(e, s); break;
     case ST_LET:    e->value[s->id] = let(e, s); break;
@@ -296,7 +291,7 @@ static void emit_statement(Emit *e, const Stmt *s)
     case ST_FOLD:   e->value[s->id] = cpu_fold(e, s); break;
     case ST_WITHIN: e->value[s->id] = cpu_within(e, s); break;
     case ST_PICK:   e->var[s->id] = cpu_pick(e, s); break;
-    case ST_IF:     emit_if(e, s); break;
+    case ST_IF:     cpu_if(e, e->value[s->arg[0]], s->body); break;
     case ST_PART: case ST_WAIT: case ST_MMA: break;     /* of kernels for a GPU */
     }
 }
@@ -310,24 +305,24 @@ static void emit_list(Emit *e, const Stmt *list)
             e->local[s->id].declared = false;
 }
 
+void cpu_statements(Emit *e, const Stmt *list) { emit_list(e, list); }
+
 /* ---- kernels ---- */
 
 bool cpu_is_parallel(const Kernel *k) { return k->body && k->body->kind == ST_FOR && k->body->par && !k->body->next; }
 
-static void open_function(Emit *e, const char *name)
+static LLVMValueRef add_function(Emit *e, const char *name, bool shared)
 {
     LLVMTypeRef i64 = LLVMInt64TypeInContext(e->C), ptr = LLVMPointerTypeInContext(e->C, 0), param[3] = { ptr, i64, i64 };
-    LLVMTypeRef type = LLVMFunctionType(LLVMVoidTypeInContext(e->C), param, 3, false);
+    LLVMValueRef fn = LLVMAddFunction(e->M, name, LLVMFunctionType(LLVMVoidTypeInContext(e->C), param, 3, false));
 
-    e->fn = LLVMAddFunction(e->M, name, type);
-    LLVMAddAttributeAtIndex(e->fn, LLVMAttributeFunctionIndex,
+    LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
                             LLVMCreateStringAttribute(e->C, "prefer-vector-width", 19, "512", 3));
     /* scopes of loads and stores hold for one call alone */
-    if (e->shared)
-        LLVMAddAttributeAtIndex(e->fn, LLVMAttributeFunctionIndex,
+    if (shared)
+        LLVMAddAttributeAtIndex(fn, LLVMAttributeFunctionIndex,
                                 LLVMCreateEnumAttribute(e->C, LLVMGetEnumAttributeKindForName("noinline", 8), 0));
-    e->step = LLVMGetParam(e->fn, 0);
-    LLVMPositionBuilderAtEnd(e->B, LLVMAppendBasicBlockInContext(e->C, e->fn, ""));
+    return fn;
 }
 
 /* Iterations first..last-1 of the outermost loop; there may be none. */
@@ -344,19 +339,26 @@ static void parallel_loop(Emit *e, const Stmt *s)
     LLVMPositionBuilderAtEnd(e->B, none);
 }
 
-LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name)
+void cpu_open_kernel(Emit *e, const Kernel *k, bool shared, LLVMValueRef fn)
 {
     e->k = k;
+    e->fn = fn;
+    e->step = LLVMGetParam(fn, 0);
     e->shared = shared;
     e->var = arena_array(e->mem, LLVMValueRef, k->nvar + 1);
     e->value = arena_array(e->mem, LLVMValueRef, k->nvalue + 1);
     e->vec_var = -1;
     e->lanes = e->active = 0;
-    open_function(e, name);
+    LLVMPositionBuilderAtEnd(e->B, LLVMAppendBasicBlockInContext(e->C, fn, ""));
     if (k->scan)
-        e->var[0] = cpu_member(e, e->step, offsetof(NndStep, turn), LLVMInt64TypeInContext(e->C));
+        e->var[0] = LLVMBuildTruncOrBitCast(e->B, e->target->step(e, STEP_TURN), e->index, "");
     cpu_bases(e);
     cpu_plan_locals(e);
+}
+
+LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name)
+{
+    cpu_open_kernel(e, k, shared, add_function(e, name, shared));
     if (cpu_is_parallel(k))
         parallel_loop(e, k->body);
     else

@@ -112,7 +112,7 @@ static Place stack_place(Emit *e, const LocalRegs *l, Affine at)
 {
     int64_t copies = l->copies ? l->copies : 1, stride = cpu_lane_stride(e, at) * copies + (l->copies ? 1 : 0);
 
-    return (Place){ cpu_element(e, l->stack, cpu_memory_type(e, l->dtype), at, copies), stride, l->dtype, -1, NULL, NULL };
+    return (Place){ cpu_element(e, l->stack, cpu_memory_type(e, l->dtype), at, copies), stride, dt_bytes(l->dtype), l->dtype, -1, NULL, NULL };
 }
 
 /* for (i = 0; i < n; i++) stack[i] = start */
@@ -362,7 +362,7 @@ static LLVMValueRef fold_run(Emit *e, const Stmt *loop, int64_t from, int n)
     LLVMValueRef v[64];
 
     for (int i = 0; i < n; i++) {
-        e->var[loop->id] = cpu_i64(e, from + i);
+        e->var[loop->id] = cpu_number(e, from + i);
         v[i] = fold_cells(e, loop->body);
     }
     return fold_together(e, loop->body, v, n);
@@ -376,7 +376,7 @@ bool cpu_fold_row(Emit *e, const Stmt *loop)
 
     if (!is_fold_row(e, loop))
         return false;
-    e->var[loop->id] = cpu_i64(e, 0);
+    e->var[loop->id] = cpu_number(e, 0);
     if (!fold_cells(e, fold))
         return false;
     set = fold->next;
@@ -385,7 +385,7 @@ bool cpu_fold_row(Emit *e, const Stmt *loop)
         int width = e->local[fold->local].width;
         int64_t at;
 
-        e->var[loop->id] = cpu_i64(e, i);
+        e->var[loop->id] = cpu_number(e, i);
         at = known_place(e, set->at);
         for (n = width; i + n > loop->extent || at % to->width + n > to->width; n /= 2)
             ;

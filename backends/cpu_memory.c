@@ -26,7 +26,7 @@ static int64_t split_affine(Emit *e, Affine a, LLVMValueRef *running)
             continue;
         }
         if (a.term[i].coef != 1)
-            v = LLVMBuildMul(e->B, v, cpu_i64(e, a.term[i].coef), "");
+            v = LLVMBuildMul(e->B, v, cpu_number(e, a.term[i].coef), "");
         *running = *running ? LLVMBuildAdd(e->B, *running, v, "") : v;
     }
     return known;
@@ -50,12 +50,33 @@ static LLVMValueRef affine_value(Emit *e, Affine a)
     int64_t known = split_affine(e, a, &running);
 
     if (!running)
-        return cpu_i64(e, known);
-    return known ? LLVMBuildAdd(e->B, running, cpu_i64(e, known), "") : running;
+        return cpu_number(e, known);
+    return known ? LLVMBuildAdd(e->B, running, cpu_number(e, known), "") : running;
+}
+
+/* Wider than the variables are: from variables of that width. */
+static LLVMValueRef wide_index(Emit *e, Affine at, LLVMTypeRef type)
+{
+    LLVMTypeRef   index = e->index;
+    LLVMValueRef *var = e->var, *wide = arena_array(e->mem, LLVMValueRef, e->k->nvar + 1), x;
+
+    for (int i = 0; i < at.n; i++) {
+        LLVMValueRef v = var[at.term[i].var];
+
+        wide[at.term[i].var] = LLVMBuildSExt(e->B, v, cpu_type_like(type, v), "");
+    }
+    e->index = type;
+    e->var = wide;
+    x = cpu_index(e, at, type);
+    e->index = index;
+    e->var = var;
+    return x;
 }
 
 LLVMValueRef cpu_index(Emit *e, Affine at, LLVMTypeRef type)
 {
+    if (LLVMGetIntTypeWidth(type) > LLVMGetIntTypeWidth(e->index))
+        return wide_index(e, at, type);
     if (cpu_is_picked(e, at))
         return cpu_picked_index(e, at, type);
 
@@ -93,7 +114,7 @@ LLVMValueRef cpu_element(Emit *e, LLVMValueRef pointer, LLVMTypeRef type, Affine
     int64_t known = split_affine(e, at, &running);
 
     if (running && scale != 1)
-        running = LLVMBuildMul(e->B, running, cpu_i64(e, scale), "");
+        running = LLVMBuildMul(e->B, running, cpu_number(e, scale), "");
     if (running)
         pointer = LLVMBuildGEP2(e->B, type, pointer, &running, 1, "");
     return elements_on(e, type, pointer, known * scale);
@@ -134,11 +155,14 @@ static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Pla
     return call;
 }
 
+/* Of all lanes, or of one. */
+static int access_align(const Place *at, LLVMValueRef v) { return cpu_is_vector(v) ? at->align : dt_bytes(at->dtype); }
+
 static LLVMValueRef load_one(Emit *e, const Place *at, LLVMTypeRef type, LLVMValueRef pointer)
 {
     LLVMValueRef v = LLVMBuildLoad2(e->B, type, pointer, "");
 
-    LLVMSetAlignment(v, (unsigned)dt_bytes(at->dtype));
+    LLVMSetAlignment(v, (unsigned)access_align(at, v));
     cpu_set_scope(e, v, at->scope);
     return v;
 }
@@ -147,7 +171,7 @@ static void store_one(Emit *e, const Place *at, LLVMValueRef v, LLVMValueRef poi
 {
     LLVMValueRef store = LLVMBuildStore(e->B, v, pointer);
 
-    LLVMSetAlignment(store, (unsigned)dt_bytes(at->dtype));
+    LLVMSetAlignment(store, (unsigned)access_align(at, v));
     cpu_set_scope(e, store, at->scope);
 }
 
@@ -216,8 +240,10 @@ LLVMValueRef cpu_load_place(Emit *e, const Place *at)
     vec = LLVMVectorType(type, (unsigned)e->lanes);
     if (at->stride != 1 || e->active == 1) {
         v = load_lanes(e, at, type);
-    } else if (e->active == e->lanes && !at->condition) {
-        v = load_one(e, at, vec, at->pointer);
+    } else if (e->active == e->lanes && (!at->condition || (e->target->wide && !cpu_is_vector(at->condition)))) {
+        v = load_if(e, at, vec, at->pointer, at->condition);
+    } else if (e->target->wide) {
+        v = load_each_lane(e, at, type);
     } else {
         v = masked(e, compat_masked_load, vec, at, NULL);
     }
@@ -235,7 +261,7 @@ void cpu_store_place(Emit *e, const Place *at, LLVMValueRef value)
         if (cpu_is_vector(v))        /* every iteration stores to one place: the last one's stays */
             v = LLVMBuildExtractElement(e->B, v, cpu_i64(e, e->active - 1), "");
         store_one(e, at, v, at->pointer);
-    } else if (at->stride != 1 || e->active == 1) {
+    } else if (at->stride != 1 || e->active == 1 || (e->active < e->lanes && e->target->wide)) {
         for (int i = 0; i < e->active; i++)
             store_one(e, at, LLVMBuildExtractElement(e->B, v, cpu_i64(e, i), ""),
                       elements_on(e, type, at->pointer, i * at->stride));
@@ -248,11 +274,32 @@ void cpu_store_place(Emit *e, const Place *at, LLVMValueRef value)
 
 /* ---- buffers ---- */
 
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a < 0 ? -a : a; }
+
+/* What the address of s and its lanes is a multiple of, in bytes. */
+static int place_align(Emit *e, const Stmt *s)
+{
+    const Buffer *b = &e->p->buf[s->buf];
+    int64_t       bytes = dt_bytes(b->dtype), n = gcd(NND_ALIGN, s->at.base * bytes);
+
+    if (!e->target->wide || cpu_lane_stride(e, s->at) != 1)
+        return (int)bytes;
+    if (b->seg != SEG_STATE && b->seg != SEG_SCRATCH)        /* rows or batches behind each other */
+        n = gcd(n, b->count * bytes);
+    for (int i = 0; i < s->at.n; i++) {
+        LLVMValueRef v = e->var[s->at.term[i].var];
+        int64_t      by = LLVMIsAConstantInt(v) ? LLVMConstIntGetSExtValue(v) : s->at.term[i].var == e->vec_var ? e->lanes : 1;
+
+        n = gcd(n, s->at.term[i].coef * by * bytes);
+    }
+    return (int)n;
+}
+
 static Place buffer_place(Emit *e, const Stmt *s, LLVMValueRef base)
 {
     const Buffer *b = &e->p->buf[s->buf];
 
-    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), b->dtype, s->buf,
+    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), place_align(e, s), b->dtype, s->buf,
                     s->kind == ST_LOAD && s->narg ? e->value[s->arg[0]] : NULL, base };
 }
 
@@ -261,7 +308,7 @@ static LLVMValueRef row_base(Emit *e, const Stmt *s, LLVMValueRef rows, int64_t 
 {
     const Buffer *b = &e->p->buf[s->buf];
     LLVMTypeRef i32 = LLVMInt32TypeInContext(e->C);
-    Place at = { cpu_element(e, rows, i32, s->row, 1), 0, DT_i32, e->p->nbuf, NULL, rows };
+    Place at = { cpu_element(e, rows, i32, s->row, 1), 0, 4, DT_i32, e->p->nbuf, NULL, rows };
     LLVMValueRef row;
 
     row = load_if(e, &at, i32, elements_on(e, i32, at.pointer, lane * cpu_lane_stride(e, s->row)), condition);
@@ -318,7 +365,7 @@ LLVMValueRef cpu_load(Emit *e, const Stmt *s)
 
     if (cpu_is_picked(e, s->at) || (by_row && (cpu_lane_stride(e, s->row) || cpu_is_picked(e, s->row) || own_condition)))
         return load_apart(e, s);
-    if (by_row && !s->narg && cpu_lane_stride(e, s->at) == 1)
+    if (by_row && e->target->hints && !s->narg && cpu_lane_stride(e, s->at) == 1)
         cpu_fetch_row(e, s, row_base(e, s, e->next_rows, 0, NULL));
     at = buffer_place(e, s, by_row ? row_base(e, s, e->rows, 0, s->narg ? e->value[s->arg[0]] : NULL) : e->base[s->buf]);
     return cpu_load_place(e, &at);

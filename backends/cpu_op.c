@@ -1,8 +1,8 @@
 /* cpu_op.c - the scalar operations of ops.def, on single numbers and on vectors alike.
  *
  * Nothing here may be contracted, reassociated or assumed free of nan: LLVM is given no fast-math flag.
- * exp, log, tanh, sigmoid and erf of f32 are polynomials (cpu_math.c); the other functions call the C library,
- * lane by lane.
+ * On a processor exp, log, tanh, sigmoid and erf of f32 are polynomials (cpu_math.c); the other functions call the C
+ * library, lane by lane.
  */
 #include <assert.h>
 #include <math.h>
@@ -110,7 +110,7 @@ static LLVMValueRef fma3(Emit *e, LLVMValueRef *a)
 }
 
 /* f32 by the polynomials, f64 by the C library. */
-static LLVMValueRef function(Emit *e, Op op, Dtype d, LLVMValueRef *a)
+LLVMValueRef cpu_function(Emit *e, Op op, Dtype d, LLVMValueRef *a)
 {
     LLVMValueRef x;
 
@@ -202,7 +202,7 @@ static LLVMValueRef real_op(Emit *e, Op op, Dtype d, LLVMValueRef *a)
     case OP_floor: return cpu_intrinsic1(e, compat_floor, a[0]);
     case OP_round: return cpu_intrinsic1(e, compat_rint, a[0]);
     case OP_relu:  return relu(e, a[0]);
-    default: return function(e, op, d, a);
+    default: return e->target->function(e, op, d, a);
     }
 }
 

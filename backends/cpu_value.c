@@ -37,6 +37,7 @@ LLVMTypeRef cpu_type_like(LLVMTypeRef scalar, LLVMValueRef like)
 
 LLVMValueRef cpu_i64(Emit *e, int64_t x) { return LLVMConstInt(LLVMInt64TypeInContext(e->C), (uint64_t)x, true); }
 LLVMValueRef cpu_i32(Emit *e, int64_t x) { return LLVMConstInt(LLVMInt32TypeInContext(e->C), (uint64_t)x, true); }
+LLVMValueRef cpu_number(Emit *e, int64_t x) { return LLVMConstInt(e->index, (uint64_t)x, true); }
 
 LLVMValueRef cpu_splat(Emit *e, LLVMValueRef v, int lanes)
 {
