@@ -8,7 +8,7 @@
 #include "runtime/abi.h"
 
 typedef struct BackendOptions {
-    const char *cpu;                     /* NULL: this machine's; else an LLVM cpu name ("x86-64-v3", "x86-64-v4") */
+    const char *cpu;                     /* NULL: this machine's; else an LLVM cpu name ("x86-64-v3", "x86-64-v4", "sm_80") */
     int         opt_level;               /* 0..3 */
     bool        through_par;             /* every kernel is called through NndCall.par, whatever it costs: for who measures them */
     /* Of emit alone.  An object always has its image, nnd_<model>; text has it on demand. */
@@ -17,7 +17,7 @@ typedef struct BackendOptions {
     const void *weights;                 /* for the image: module_state_bytes of state to begin with; NULL: none */
 } BackendOptions;
 
-typedef enum EmitKind { EMIT_LLVM, EMIT_ASM, EMIT_OBJ } EmitKind;
+typedef enum EmitKind { EMIT_LLVM, EMIT_ASM, EMIT_OBJ, EMIT_PTX } EmitKind;
 
 typedef struct Backend {
     const char *name, *doc;
@@ -33,7 +33,7 @@ typedef struct Backend {
     void      (*unload)(NndImage *im);
 } Backend;
 
-extern const Backend backend_interp, backend_cpu;
+extern const Backend backend_interp, backend_cpu, backend_nvptx;
 extern const Backend *const backend_list[];   /* NULL-terminated */
 const Backend *backend_find(const char *name);
 

@@ -2,15 +2,11 @@
  *
  * An object is made in memory; emit writes it or a stage before it, cpu_load.c links one for each entry into this process.
  */
-#include <llvm-c/Analysis.h>
-#include <llvm-c/Error.h>
-#include <llvm-c/Transforms/PassBuilder.h>
-#include <string.h>
-
 #include "backends/cpu.h"
 #include "backends/cpu_load.h"
 #include "backends/cpu_target.h"
 #include "backends/llvm_compat.h"
+#include "backends/llvm_module.h"
 
 static bool probe(const BackendOptions *o, Limits *limits, char *describe, size_t ndescribe, char *why, size_t nwhy)
 {
@@ -37,18 +33,6 @@ static void code_close(Code *c)
     cpu_target_close(&c->target);
 }
 
-static void set_layout(Code *c)
-{
-    LLVMTargetDataRef layout = LLVMCreateTargetDataLayout(c->target.tm);
-    char *text = LLVMCopyStringRepOfTargetData(layout);
-
-    LLVMSetTarget(c->M, c->target.triple);
-    LLVMSetDataLayout(c->M, text);
-    LLVMDisposeMessage(text);
-    LLVMDisposeTargetData(layout);
-}
-
-/* Kernels are numbered: a plan may have several of one name. */
 static void emit_plan(Emit *e, const Plan *p)
 {
     LLVMValueRef *kernel = arena_array(e->mem, LLVMValueRef, p->nkernel + 1);
@@ -56,32 +40,16 @@ static void emit_plan(Emit *e, const Plan *p)
     bool *shared = arena_array(e->mem, bool, p->nkernel + 1);
     int *as;
 
-    e->p = p;
-    e->base = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
-    e->scope = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
-    e->apart = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
-    as = cpu_share(e);
-    for (int i = 0; i < p->nkernel; i++)
-        shared[as[i]] |= as[i] != i;
+    cpu_open_plan(e, p);
+    as = cpu_share(e, shared);
     for (int i = 0; i < p->nkernel; i++) {
-        const char *name = arena_printf(e->mem, "k%d_%s_%lld", i, entry_name[p->entry], (long long)p->batch);
+        const char *name = cpu_kernel_symbol(e->mem, p, i);
 
         kernel[i] = as[i] == i ? cpu_kernel(e, p->kernel[i], shared[i], name) : kernel[as[i]];
         if (shared[as[i]])
             place[i] = cpu_places(e, p->kernel[i], arena_printf(e->mem, "%s_place", name));
     }
     cpu_entry(e, kernel, place, cpu_entry_symbol(e->mem, p));
-}
-
-static bool verify(Code *c, char *why, size_t nwhy)
-{
-    char *error = NULL;
-    bool ok = !LLVMVerifyModule(c->M, LLVMReturnStatusAction, &error);
-
-    if (!ok)
-        snprintf(why, nwhy, "LLVM refuses the code: %s", error);
-    LLVMDisposeMessage(error);
-    return ok;
 }
 
 static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
@@ -95,28 +63,10 @@ static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, c
             emit_plan(&e, m->plan[i]);
     LLVMDisposeBuilder(e.B);
     arena_free(&scratch);
-    return verify(c, why, nwhy);
+    return llvm_verify(c->M, why, nwhy);
 }
 
-static bool optimise(Code *c, int level, char *why, size_t nwhy)
-{
-    const char *passes = compat_pipeline[level < 0 ? 0 : level > 3 ? 3 : level];
-    LLVMPassBuilderOptionsRef options;
-    LLVMErrorRef error;
-    char *text;
-
-    if (!passes)
-        return true;
-    options = LLVMCreatePassBuilderOptions();
-    error = LLVMRunPasses(c->M, passes, c->target.tm, options);
-    LLVMDisposePassBuilderOptions(options);
-    if (!error)
-        return true;
-    text = LLVMGetErrorMessage(error);
-    snprintf(why, nwhy, "LLVM: %s", text);
-    LLVMDisposeErrorMessage(text);
-    return false;
-}
+static const char *pipeline(int level) { return compat_pipeline[level < 0 ? 0 : level > 3 ? 3 : level]; }
 
 /* All plans, or one of them, as optimised IR; on success code_close. */
 static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
@@ -126,8 +76,8 @@ static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, cha
         return false;
     c->C = LLVMContextCreate();
     c->M = LLVMModuleCreateWithNameInContext(m->name, c->C);
-    set_layout(c);
-    if (emit_module(c, m, only, o, why, nwhy) && optimise(c, o->opt_level, why, nwhy))
+    llvm_set_target(c->M, c->target.tm);
+    if (emit_module(c, m, only, o, why, nwhy) && llvm_optimise(c->M, c->target.tm, pipeline(o->opt_level), why, nwhy))
         return true;
     code_close(c);
     return false;
@@ -150,49 +100,10 @@ static bool add_image(Code *c, Module *m, const BackendOptions *o, char *why, si
     cpu_image(c->M, &scratch, im, run, o->as_program);
     image_free(im);
     arena_free(&scratch);
-    return verify(c, why, nwhy);
+    return llvm_verify(c->M, why, nwhy);
 }
 
 /* ---- code to bytes ---- */
-
-static LLVMMemoryBufferRef code_bytes(Code *c, LLVMCodeGenFileType kind, char *why, size_t nwhy)
-{
-    LLVMMemoryBufferRef bytes = NULL;
-    char *error = NULL;
-
-    if (!LLVMTargetMachineEmitToMemoryBuffer(c->target.tm, c->M, kind, &error, &bytes))
-        return bytes;
-    snprintf(why, nwhy, "LLVM: %s", error);
-    LLVMDisposeMessage(error);
-    return NULL;
-}
-
-static bool write_bytes(FILE *f, const char *s, size_t n, char *why, size_t nwhy)
-{
-    if (fwrite(s, 1, n, f) == n)
-        return true;
-    snprintf(why, nwhy, "cannot write the code");
-    return false;
-}
-
-static bool write_ir(Code *c, FILE *f, char *why, size_t nwhy)
-{
-    char *text = LLVMPrintModuleToString(c->M);
-    bool ok = write_bytes(f, text, strlen(text), why, nwhy);
-
-    LLVMDisposeMessage(text);
-    return ok;
-}
-
-static bool write_code(Code *c, LLVMCodeGenFileType kind, FILE *f, char *why, size_t nwhy)
-{
-    LLVMMemoryBufferRef bytes = code_bytes(c, kind, why, nwhy);
-    bool ok = bytes && write_bytes(f, LLVMGetBufferStart(bytes), LLVMGetBufferSize(bytes), why, nwhy);
-
-    if (bytes)
-        LLVMDisposeMemoryBuffer(bytes);
-    return ok;
-}
 
 static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, char *why, size_t nwhy)
 {
@@ -206,10 +117,30 @@ static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, cha
         return false;
     }
     switch (kind) {
-    case EMIT_LLVM: ok = write_ir(&c, f, why, nwhy); break;
-    case EMIT_ASM:  ok = write_code(&c, LLVMAssemblyFile, f, why, nwhy); break;
-    case EMIT_OBJ:  ok = write_code(&c, LLVMObjectFile, f, why, nwhy); break;
+    case EMIT_LLVM: ok = llvm_write_text(c.M, f, why, nwhy); break;
+    case EMIT_ASM:  ok = llvm_write_code(c.M, c.target.tm, LLVMAssemblyFile, f, why, nwhy); break;
+    case EMIT_PTX:  snprintf(why, nwhy, "a processor runs no PTX, --target cuda makes it"); break;
+    case EMIT_OBJ:  ok = llvm_write_code(c.M, c.target.tm, LLVMObjectFile, f, why, nwhy); break;
     }
+    code_close(&c);
+    return ok;
+}
+
+bool cpu_write_image(const NndImage *im, bool as_program, FILE *f, char *why, size_t nwhy)
+{
+    BackendOptions here = { 0 };
+    Arena          mem = { 0 };
+    Code           c = { 0 };
+    bool           ok;
+
+    if (!cpu_target_open(&c.target, &here, why, nwhy))
+        return false;
+    c.C = LLVMContextCreate();
+    c.M = LLVMModuleCreateWithNameInContext(im->model, c.C);
+    llvm_set_target(c.M, c.target.tm);
+    cpu_image(c.M, &mem, im, NULL, as_program);
+    ok = llvm_verify(c.M, why, nwhy) && llvm_write_code(c.M, c.target.tm, LLVMObjectFile, f, why, nwhy);
+    arena_free(&mem);
     code_close(&c);
     return ok;
 }
@@ -221,7 +152,7 @@ LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, cha
 
     if (!code_open(&c, m, only, o, why, nwhy))
         return NULL;
-    object = code_bytes(&c, LLVMObjectFile, why, nwhy);
+    object = llvm_bytes(c.M, c.target.tm, LLVMObjectFile, why, nwhy);
     code_close(&c);
     return object;
 }

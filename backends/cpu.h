@@ -11,6 +11,7 @@
 typedef struct LocalRegs {
     bool          declared;    /* in a body that is being emitted */
     bool          on_stack;
+    bool          in_group;    /* nowhere here: in memory that a thread group shares */
     int           width;       /* elements of a cell */
     int           copies;      /* lanes of the vec loop it is declared in, each with its own; 0: in none */
     Dtype         dtype;
@@ -56,6 +57,7 @@ struct Emit {
     LLVMValueRef      *base;       /* of each buffer used: a pointer to its first element; of a scalar: its value */
     LLVMValueRef      *scope;      /* of each buffer used, and last of the row numbers: its alias scope, and */
     LLVMValueRef      *apart;      /* the list of those that share no memory with it */
+    bool              *constant;   /* of each buffer used, and of the row numbers: the kernel only reads it */
     LLVMValueRef       rows, next_rows;
     bool               shared;     /* buffers lie where NndStep.place says */
     LLVMValueRef      *var;        /* each index variable, of type index; inside a vec loop: of lane 0, a vector if it was picked lane by lane */
@@ -111,6 +113,9 @@ typedef struct Place {
     /* of a load: bool, or lanes of it, NULL if it has none; and an element that may be touched where it is false */
     LLVMValueRef condition, safe;
 } Place;
+/* What base + at, with all lanes, is a multiple of, in bytes; the base is one of from_align, elements have nbytes. */
+int          cpu_align(const Emit *e, Affine at, int64_t nbytes, int64_t from_align);
+bool         cpu_source(Emit *e, const Stmt *s, Place *at);      /* of a load; false: each lane has a place of its own */
 LLVMValueRef cpu_load_place(Emit *e, const Place *at);
 void         cpu_store_place(Emit *e, const Place *at, LLVMValueRef v);
 LLVMValueRef cpu_load(Emit *e, const Stmt *s);
@@ -128,6 +133,7 @@ LLVMValueRef cpu_picked_index(Emit *e, Affine at, LLVMTypeRef type);
 LLVMValueRef *cpu_lane_vars(Emit *e, const Stmt *s, int lane);
 LLVMValueRef cpu_within(Emit *e, const Stmt *s);
 LLVMValueRef cpu_pick(Emit *e, const Stmt *s);
+LLVMValueRef cpu_digit(Emit *e, const Stmt *s);            /* of ST_PART */
 
 /* where a kernel's buffers are, and which share memory (cpu_buffer.c); on a processor, from an NndStep (cpu_step.c) */
 extern const EmitTarget cpu_emit_target;
@@ -137,10 +143,12 @@ LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef
 LLVMValueRef cpu_bytes(Emit *e, LLVMValueRef p, LLVMValueRef nbytes);                          /* p + nbytes */
 
 /* kernels that are one function (cpu_share.c) */
-int         *cpu_share(Emit *e);                           /* of each kernel of the plan: the first that is equal to it */
+int         *cpu_share(Emit *e, bool *shared);             /* of each kernel of the plan: the first that is equal to it; marks those that others are */
 int          cpu_kernel_buffers(Emit *e, const Kernel *k, int **buf);          /* in the order of NndStep.place; behind them */
 int          cpu_kernel_streams(Emit *e, const Kernel *k, const Stmt ***random);          /* its random statements */
 bool         cpu_is_placed(const Buffer *b);
+/* The bytes at which the kernel's buffers begin, then its streams: how many, and as a constant of the code. */
+int          cpu_place_values(Emit *e, const Kernel *k, int64_t **value);
 LLVMValueRef cpu_places(Emit *e, const Kernel *k, const char *name);
 bool         cpu_may_overlap(const Plan *p, int i, int j);                     /* buffers (cpu_buffer.c) */
 
@@ -150,8 +158,13 @@ bool         cpu_is_cell_loop(const Emit *e, const Stmt *loop);     /* reaches c
 void         cpu_local(Emit *e, const Stmt *s);
 LLVMValueRef cpu_get(Emit *e, const Stmt *s);
 void         cpu_set(Emit *e, const Stmt *s);
+void         cpu_put(Emit *e, const Stmt *s, LLVMValueRef v);            /* the same with another value */
 LLVMValueRef cpu_fold(Emit *e, const Stmt *s);
 bool         cpu_fold_row(Emit *e, const Stmt *loop);      /* a loop that only folds results into another local */
+
+/* plans (cpu_buffer.c): p is going to be emitted */
+void         cpu_open_plan(Emit *e, const Plan *p);
+const char  *cpu_kernel_symbol(Arena *mem, const Plan *p, int i);       /* numbered: a plan may have several kernels of one name */
 
 /* loops (cpu_kernel.c) and entries (cpu_entry.c) */
 LLVMValueRef cpu_kernel(Emit *e, const Kernel *k, bool shared, const char *name);
@@ -164,6 +177,9 @@ bool         cpu_is_unrolled(const Emit *e, const Stmt *loop);
 void         cpu_entry(Emit *e, LLVMValueRef *kernel, LLVMValueRef *place, const char *name);
 const char  *cpu_entry_symbol(Arena *mem, const Plan *p);
 bool         cpu_is_parallel(const Kernel *k);
+
+/* cpu_write_image - im as an object for this processor (cpu.c), which holds no code. */
+bool         cpu_write_image(const NndImage *im, bool as_program, FILE *f, char *why, size_t nwhy);
 
 /* the image as constants (cpu_image.c): exported is nnd_<model>, or a program's nnd_program_image, a pointer to it */
 void         cpu_image(LLVMModuleRef M, Arena *mem, const NndImage *im, LLVMValueRef *run, bool as_program);

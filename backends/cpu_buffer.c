@@ -17,6 +17,20 @@ LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef
     return LLVMBuildLoad2(e->B, type, cpu_bytes(e, object, cpu_i64(e, (int64_t)offset)), "");
 }
 
+void cpu_open_plan(Emit *e, const Plan *p)
+{
+    e->p = p;
+    e->base = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
+    e->scope = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
+    e->apart = arena_array(e->mem, LLVMValueRef, p->nbuf + 1);
+    e->constant = arena_array(e->mem, bool, p->nbuf + 1);
+}
+
+const char *cpu_kernel_symbol(Arena *mem, const Plan *p, int i)
+{
+    return arena_printf(mem, "k%d_%s_%lld", i, entry_name[p->entry], (long long)p->batch);
+}
+
 /* ---- alias scopes ---- */
 
 bool cpu_may_overlap(const Plan *p, int i, int j)
@@ -52,9 +66,25 @@ static void make_scopes(Emit *e, const int *buf, int n)
     }
 }
 
+/* Which of the kernel's buffers no statement of it writes. */
+static void find_constant(Emit *e, const Stmt *s, const int *buf, int n)
+{
+    for (; s; s = s->next) {
+        for (int i = 0; s->kind == ST_STORE && i < n; i++)
+            if (cpu_may_overlap(e->p, buf[i], s->buf))
+                e->constant[buf[i]] = false;
+        find_constant(e, s->body, buf, n);
+    }
+}
+
 void cpu_bases(Emit *e)
 {
     int *buf, n = cpu_kernel_buffers(e, e->k, &buf);
+
+    for (int i = 0; i < n; i++)
+        e->constant[buf[i]] = true;
+    e->constant[e->p->nbuf] = true;
+    find_constant(e, e->k->body, buf, n);
 
     e->rows = NULL;
     for (int i = 0; i < n; i++) {
@@ -76,4 +106,8 @@ void cpu_set_scope(Emit *e, LLVMValueRef access, int scope)
         return;
     LLVMSetMetadata(access, LLVMGetMDKindIDInContext(e->C, "alias.scope", 11), e->scope[scope]);
     LLVMSetMetadata(access, LLVMGetMDKindIDInContext(e->C, "noalias", 7), e->apart[scope]);
+    /* a GPU reads what a whole launch leaves alone by another way */
+    if (e->target->wide && e->constant[scope])
+        LLVMSetMetadata(access, LLVMGetMDKindIDInContext(e->C, "invariant.load", 14),
+                        LLVMMetadataAsValue(e->C, LLVMMDNodeInContext2(e->C, NULL, 0)));
 }

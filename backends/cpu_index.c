@@ -75,6 +75,16 @@ LLVMValueRef cpu_within(Emit *e, const Stmt *s)
     return all;
 }
 
+/* The number is never negative. */
+LLVMValueRef cpu_digit(Emit *e, const Stmt *s)
+{
+    LLVMValueRef v = cpu_index(e, s->at, e->index);
+
+    if (s->count > 1)
+        v = LLVMBuildUDiv(e->B, v, cpu_int(v, s->count), "");
+    return LLVMBuildURem(e->B, v, cpu_int(v, s->extent), "");
+}
+
 LLVMValueRef cpu_pick(Emit *e, const Stmt *s)
 {
     LLVMValueRef v = e->value[s->arg[0]];

@@ -25,7 +25,7 @@ typedef struct Loop { LLVMBasicBlockRef body; LLVMValueRef i; Phi *phi; int nphi
 static bool sets(const Stmt *s, int local)
 {
     for (; s; s = s->next)
-        if ((s->kind == ST_SET && s->local == local) || sets(s->body, local))
+        if (((s->kind == ST_SET || s->kind == ST_MMA) && s->local == local) || sets(s->body, local))
             return true;
     return false;
 }
@@ -292,7 +292,8 @@ static void emit_statement(Emit *e, const Stmt *s)
     case ST_WITHIN: e->value[s->id] = cpu_within(e, s); break;
     case ST_PICK:   e->var[s->id] = cpu_pick(e, s); break;
     case ST_IF:     cpu_if(e, e->value[s->arg[0]], s->body); break;
-    case ST_PART: case ST_WAIT: case ST_MMA: break;     /* of kernels for a GPU */
+    case ST_PART:   e->var[s->id] = cpu_digit(e, s); break;
+    case ST_WAIT: case ST_MMA: break;                   /* of kernels for a GPU */
     }
 }
 

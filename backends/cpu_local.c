@@ -39,6 +39,8 @@ static void scan_access(Scan *c, const Stmt *s)
 {
     LocalRegs *l = &c->e->local[s->local];
 
+    if (l->in_group)
+        return;
     for (int i = 0; i < s->at.n; i++)
         l->on_stack |= s->at.term[i].var != c->vec_var && c->is_running[s->at.term[i].var];
     if (c->vec_var < 0 || !aff_coef(s->at, c->vec_var))
@@ -55,7 +57,8 @@ static void scan_list(Scan *c, const Stmt *s)
         Scan inner = *c;
 
         if (s->kind == ST_LOCAL)
-            c->e->local[s->id] = (LocalRegs){ .width = 1, .copies = c->lanes, .dtype = s->dtype, .ncell = (int)s->count };
+            c->e->local[s->id] = (LocalRegs){ .width = 1, .copies = c->lanes, .dtype = s->dtype, .in_group = s->scope == SCOPE_GROUP,
+                                              .ncell = (int)(s->scope == SCOPE_GROUP ? 0 : s->scope == SCOPE_EACH ? s->each : s->count) };
         if (s->kind == ST_GET || s->kind == ST_SET || s->kind == ST_FOLD)
             scan_access(c, s);
         if (s->kind == ST_IF)
@@ -66,7 +69,7 @@ static void scan_list(Scan *c, const Stmt *s)
             inner.vec_var = s->id;
             inner.lanes = cpu_loop_lanes(c->e, s);
         }
-        c->is_running[s->id] = !cpu_is_unrolled(c->e, s);
+        c->is_running[s->id] = !cpu_is_unrolled(c->e, s) && !s->grid && !s->block;      /* of `each` locals those name the thread */
         scan_list(&inner, s->body);
     }
 }
@@ -96,7 +99,8 @@ void cpu_plan_locals(Emit *e)
 static bool reaches_cells(const Emit *e, const Stmt *s, int var)
 {
     for (; s; s = s->next) {
-        if ((s->kind == ST_GET || s->kind == ST_SET) && !e->local[s->local].on_stack && aff_coef(s->at, var))
+        if ((s->kind == ST_GET || s->kind == ST_SET) && !e->local[s->local].on_stack && !e->local[s->local].in_group
+            && aff_coef(s->at, var))
             return true;
         if (reaches_cells(e, s->body, var))
             return true;
@@ -214,10 +218,10 @@ LLVMValueRef cpu_get(Emit *e, const Stmt *s)
     return l->width > 1 ? LLVMBuildExtractElement(e->B, l->cell[i / l->width], cpu_i64(e, i % l->width), "") : l->cell[i];
 }
 
-void cpu_set(Emit *e, const Stmt *s)
+void cpu_put(Emit *e, const Stmt *s, LLVMValueRef v)
 {
     LocalRegs *l = &e->local[s->local];
-    LLVMValueRef v = e->value[s->arg[0]], *cell;
+    LLVMValueRef *cell;
     int64_t i;
 
     if (l->on_stack) {
@@ -235,6 +239,8 @@ void cpu_set(Emit *e, const Stmt *s)
     else
         *cell = l->copies ? cpu_vector(e, v) : v;
 }
+
+void cpu_set(Emit *e, const Stmt *s) { cpu_put(e, s, e->value[s->arg[0]]); }
 
 /* ---- folds ---- */
 

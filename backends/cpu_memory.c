@@ -276,30 +276,35 @@ void cpu_store_place(Emit *e, const Place *at, LLVMValueRef value)
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a < 0 ? -a : a; }
 
-/* What the address of s and its lanes is a multiple of, in bytes. */
-static int place_align(Emit *e, const Stmt *s)
+int cpu_align(const Emit *e, Affine at, int64_t nbytes, int64_t from_align)
 {
-    const Buffer *b = &e->p->buf[s->buf];
-    int64_t       bytes = dt_bytes(b->dtype), n = gcd(NND_ALIGN, s->at.base * bytes);
+    int64_t n = gcd(from_align, at.base * nbytes);
 
-    if (!e->target->wide || cpu_lane_stride(e, s->at) != 1)
-        return (int)bytes;
-    if (b->seg != SEG_STATE && b->seg != SEG_SCRATCH)        /* rows or batches behind each other */
-        n = gcd(n, b->count * bytes);
-    for (int i = 0; i < s->at.n; i++) {
-        LLVMValueRef v = e->var[s->at.term[i].var];
-        int64_t      by = LLVMIsAConstantInt(v) ? LLVMConstIntGetSExtValue(v) : s->at.term[i].var == e->vec_var ? e->lanes : 1;
+    if (!e->target->wide || cpu_lane_stride(e, at) != 1)
+        return (int)nbytes;
+    for (int i = 0; i < at.n; i++) {
+        LLVMValueRef v = e->var[at.term[i].var];
+        int64_t      by = LLVMIsAConstantInt(v) ? LLVMConstIntGetSExtValue(v) : at.term[i].var == e->vec_var ? e->lanes : 1;
 
-        n = gcd(n, s->at.term[i].coef * by * bytes);
+        n = gcd(n, at.term[i].coef * by * nbytes);
     }
     return (int)n;
+}
+
+/* Rows and batches stand one behind another. */
+static int buffer_align(Emit *e, const Stmt *s)
+{
+    const Buffer *b = &e->p->buf[s->buf];
+    int64_t       bytes = dt_bytes(b->dtype);
+
+    return cpu_align(e, s->at, bytes, b->seg == SEG_STATE || b->seg == SEG_SCRATCH ? NND_ALIGN : gcd(NND_ALIGN, b->count * bytes));
 }
 
 static Place buffer_place(Emit *e, const Stmt *s, LLVMValueRef base)
 {
     const Buffer *b = &e->p->buf[s->buf];
 
-    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), place_align(e, s), b->dtype, s->buf,
+    return (Place){ cpu_element(e, base, cpu_memory_type(e, b->dtype), s->at, 1), cpu_lane_stride(e, s->at), buffer_align(e, s), b->dtype, s->buf,
                     s->kind == ST_LOAD && s->narg ? e->value[s->arg[0]] : NULL, base };
 }
 
@@ -354,21 +359,25 @@ static void store_apart(Emit *e, const Stmt *s)
     }
 }
 
-LLVMValueRef cpu_load(Emit *e, const Stmt *s)
+bool cpu_source(Emit *e, const Stmt *s, Place *at)
 {
-    Seg seg = e->p->buf[s->buf].seg;
-    Place at;
-
-    if (seg == SEG_SCALAR)
-        return e->base[s->buf];
-    bool by_row = seg == SEG_FIELD, own_condition = s->narg && cpu_is_vector(e->value[s->arg[0]]);
+    bool by_row = e->p->buf[s->buf].seg == SEG_FIELD, own_condition = s->narg && cpu_is_vector(e->value[s->arg[0]]);
 
     if (cpu_is_picked(e, s->at) || (by_row && (cpu_lane_stride(e, s->row) || cpu_is_picked(e, s->row) || own_condition)))
-        return load_apart(e, s);
+        return false;
     if (by_row && e->target->hints && !s->narg && cpu_lane_stride(e, s->at) == 1)
         cpu_fetch_row(e, s, row_base(e, s, e->next_rows, 0, NULL));
-    at = buffer_place(e, s, by_row ? row_base(e, s, e->rows, 0, s->narg ? e->value[s->arg[0]] : NULL) : e->base[s->buf]);
-    return cpu_load_place(e, &at);
+    *at = buffer_place(e, s, by_row ? row_base(e, s, e->rows, 0, s->narg ? e->value[s->arg[0]] : NULL) : e->base[s->buf]);
+    return true;
+}
+
+LLVMValueRef cpu_load(Emit *e, const Stmt *s)
+{
+    Place at;
+
+    if (e->p->buf[s->buf].seg == SEG_SCALAR)
+        return e->base[s->buf];
+    return cpu_source(e, s, &at) ? cpu_load_place(e, &at) : load_apart(e, s);
 }
 
 void cpu_store(Emit *e, const Stmt *s)

@@ -91,8 +91,9 @@ static bool same_list(const Kind *x, const Kind *y, const Stmt *a, const Stmt *b
 
         if (a->kind != b->kind || a->id != b->id || a->op != b->op || a->dtype != b->dtype || a->from != b->from
             || a->narg != b->narg || a->local != b->local || a->extent != b->extent
-            || a->count != b->count || a->par != b->par || a->unroll != b->unroll || a->lanes != b->lanes
-            || a->nguard != b->nguard)
+            || a->count != b->count || a->par != b->par || a->unroll != b->unroll || a->lanes != b->lanes || a->sieve != b->sieve
+            || a->nguard != b->nguard || a->grid != b->grid || a->block != b->block || a->async != b->async || a->scope != b->scope
+            || a->each != b->each || a->bf16 != b->bf16 || a->operand[0] != b->operand[0] || a->operand[1] != b->operand[1])
             return false;
         if (memcmp(a->arg, b->arg, (size_t)a->narg * sizeof *a->arg) || memcmp(&a->number, &b->number, sizeof a->number)
             || !same_affines(a, b) || (touches && number_of(x, a->buf) != number_of(y, b->buf)))
@@ -139,7 +140,7 @@ static uint64_t hash_list(uint64_t h, const Stmt *s)
 
 /* ---- plans ---- */
 
-int *cpu_share(Emit *e)
+int *cpu_share(Emit *e, bool *shared)
 {
     int  *as = arena_array(e->mem, int, e->p->nkernel + 1);
     Kind *kind = arena_array(e->mem, Kind, e->p->nkernel + 1);
@@ -158,27 +159,38 @@ int *cpu_share(Emit *e)
         for (int j = first[k->hash % (uint64_t)room]; j && as[i] == i; j = next[j - 1])
             if (same_kernel(e->p, k, &kind[j - 1]))
                 as[i] = j - 1;
-        if (as[i] < i)
+        if (as[i] < i) {
+            shared[as[i]] = true;
             continue;
+        }
         next[i] = first[k->hash % (uint64_t)room];
         first[k->hash % (uint64_t)room] = i + 1;
     }
     return as;
 }
 
-/* The bytes at which the kernel's buffers begin, then its streams, as a constant of the code. */
+int cpu_place_values(Emit *e, const Kernel *k, int64_t **value)
+{
+    const Stmt **random;
+    int         *buf, n = cpu_kernel_buffers(e, k, &buf), nrandom = cpu_kernel_streams(e, k, &random);
+
+    *value = arena_array(e->mem, int64_t, n + nrandom + 1);
+    for (int i = 0; i < n; i++)
+        (*value)[i] = cpu_is_placed(&e->p->buf[buf[i]]) ? e->p->buf[buf[i]].offset : 0;
+    for (int i = 0; i < nrandom; i++)
+        (*value)[n + i] = random[i]->stream;
+    return n + nrandom;
+}
+
 LLVMValueRef cpu_places(Emit *e, const Kernel *k, const char *name)
 {
-    const Stmt  **random;
-    int          *buf, n = cpu_kernel_buffers(e, k, &buf), nrandom = cpu_kernel_streams(e, k, &random);
+    int64_t      *value;
+    int           n = cpu_place_values(e, k, &value);
     LLVMTypeRef   i64 = LLVMInt64TypeInContext(e->C);
-    LLVMValueRef *at = arena_array(e->mem, LLVMValueRef, n + nrandom + 1), table;
+    LLVMValueRef *at = arena_array(e->mem, LLVMValueRef, n + 1), table;
 
     for (int i = 0; i < n; i++)
-        at[i] = cpu_i64(e, cpu_is_placed(&e->p->buf[buf[i]]) ? e->p->buf[buf[i]].offset : 0);
-    for (int i = 0; i < nrandom; i++)
-        at[n + i] = cpu_i64(e, random[i]->stream);
-    n += nrandom;
+        at[i] = cpu_i64(e, value[i]);
     table = LLVMAddGlobal(e->M, LLVMArrayType2(i64, (uint64_t)n), name);
     LLVMSetInitializer(table, LLVMConstArray2(i64, at, (uint64_t)n));
     LLVMSetGlobalConstant(table, true);

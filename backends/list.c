@@ -3,7 +3,7 @@
 
 #include "backends/backend.h"
 
-const Backend *const backend_list[] = { &backend_cpu, &backend_interp, NULL };
+const Backend *const backend_list[] = { &backend_cpu, &backend_nvptx, &backend_interp, NULL };
 
 const Backend *backend_find(const char *name)
 {
