@@ -123,7 +123,7 @@ static int64_t cache_bytes(const CpuTarget *t, int which, int64_t otherwise)
 
 void cpu_target_limits(const CpuTarget *t, Limits *l)
 {
-    l->lanes = t->level == 4 ? 16 : t->level == 3 ? 8 : 4;
+    *l = (Limits){ .lanes = t->level == 4 ? 16 : t->level == 3 ? 8 : 4 };
     l->vregs = t->level == 4 || t->level == 0 ? 32 : 16;
     l->l1_bytes = cache_bytes(t, _SC_LEVEL1_DCACHE_SIZE, 32 << 10);
     l->l2_bytes = cache_bytes(t, _SC_LEVEL2_CACHE_SIZE, 512 << 10);
