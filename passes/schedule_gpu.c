@@ -160,25 +160,48 @@ Stmt *gpu_grid(Gpu *g, int var, int64_t extent, Stmt *body)
     return s;
 }
 
-Stmt *gpu_below(Gpu *g, Affine number, int64_t size, bool always, Stmt *body)
+int gpu_within(Gpu *g, KList *l, const Guard *guard, int n)
+{
+    Stmt *s = kern_add(g->mem, l, ST_WITHIN, g->nest->k->loc);
+
+    s->id = gpu_value(g);
+    s->dtype = DT_bool;
+    s->nguard = n;
+    s->guard = arena_array(g->mem, Guard, n);
+    for (int i = 0; i < n; i++)
+        s->guard[i] = guard[i];
+    return s->id;
+}
+
+Stmt *gpu_inside(Gpu *g, const Guard *guard, int n, Stmt *body)
 {
     KList l = { 0 };
     Stmt *s;
     int   value;
 
-    if (always)
+    if (!n)
         return body;
-    s = kern_add(g->mem, &l, ST_WITHIN, g->nest->k->loc);
-    s->id = value = gpu_value(g);
-    s->dtype = DT_bool;
-    s->nguard = 1;
-    s->guard = arena_new(g->mem, Guard);
-    s->guard[0] = (Guard){ number, size };
+    value = gpu_within(g, &l, guard, n);
     s = kern_add(g->mem, &l, ST_IF, g->nest->k->loc);
     s->narg = 1;
     s->arg[0] = value;
     s->body = body;
     return l.first;
+}
+
+Stmt *gpu_below(Gpu *g, Affine number, int64_t size, bool always, Stmt *body)
+{
+    return gpu_inside(g, &(Guard){ number, size }, !always, body);
+}
+
+int gpu_const(Gpu *g, KList *l, Dtype dtype, double x)
+{
+    Stmt *s = kern_add(g->mem, l, ST_CONST, g->nest->k->loc);
+
+    s->id = gpu_value(g);
+    s->dtype = dtype;
+    s->number = x;
+    return s->id;
 }
 
 int gpu_get(Gpu *g, KList *l, int local, Dtype dtype, Affine at)
@@ -246,14 +269,11 @@ static bool is_aligned(Affine a, int var, int64_t n)
     return aligned;
 }
 
-/* May neighbours along the last loop be one access? */
-static bool takes_vectors(const Nest *nest, int lanes)
+bool gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes)
 {
-    int var = nest->n ? nest->var[nest->n - 1] : -1;
-
-    if (var < 0 || nest->extent[nest->n - 1] % lanes || gpu_has(nest->body, ST_FOR) || gpu_has(nest->body, ST_PICK))
+    if (extent % lanes || gpu_has(list, ST_FOR) || gpu_has(list, ST_PICK))
         return false;
-    for (Stmt *s = nest->body; s; s = s->next) {
+    for (Stmt *s = list; s; s = s->next) {
         const Buffer *b = s->kind == ST_LOAD || s->kind == ST_STORE ? &nest->p->buf[s->buf] : NULL;
 
         for (int i = 0; s->kind == ST_WITHIN && i < s->nguard; i++)
@@ -301,18 +321,18 @@ static Stmt *one_number(Gpu *g, Affine number, int64_t units, int lanes, bool wh
     return gpu_below(g, number, units, whole, l.first);
 }
 
-static void one_thread_a_result(Gpu *g)
+void gpu_point(Gpu *g)
 {
     Nest   *nest = g->nest;
     int64_t total = gpu_results(nest), units;
     int     lanes = widest_float(nest->body) == DT_f64 ? 2 : 4, threads, group, thread;
     Affine  number;
 
-    gpu_open(g, 1);
+    gpu_open(g, g->k ? 0 : 1);
     g->k->nlocal = nest->k->nlocal;
     if (nest->n && !gpu_has(nest->body, ST_FOR))
         move_last(nest, vector_loop(nest));
-    if (total < MANY_RESULTS || !takes_vectors(nest, lanes))
+    if (total < MANY_RESULTS || !gpu_takes_vectors(nest, nest->body, nest->var[nest->n - 1], nest->extent[nest->n - 1], lanes))
         lanes = 1;
     units = total / lanes;
     threads = thread_count(units);
@@ -331,6 +351,6 @@ void schedule_gpu(Nest *nest, KernelList *out)
 
     if (nest->k->scan)
         g.map[0] = aff_var(g.mem, 0, 1);
-    if (!gpu_reduce(&g))
-        one_thread_a_result(&g);
+    if (!gpu_tile(&g) && !gpu_reduce(&g))
+        gpu_point(&g);
 }

@@ -37,14 +37,43 @@ Stmt  *gpu_block(Gpu *g, int var, int64_t extent, Stmt *body);
 Stmt  *gpu_grid(Gpu *g, int var, int64_t extent, Stmt *body);
 /* The body where number < size; as it is where that always holds. */
 Stmt  *gpu_below(Gpu *g, Affine number, int64_t size, bool always, Stmt *body);
+/* The same for several numbers. */
+Stmt  *gpu_inside(Gpu *g, const Guard *guard, int n, Stmt *body);
+int    gpu_within(Gpu *g, KList *l, const Guard *guard, int n);
+int    gpu_const(Gpu *g, KList *l, Dtype dtype, double x);
 int    gpu_get(Gpu *g, KList *l, int local, Dtype dtype, Affine at);
 void   gpu_set(Gpu *g, KList *l, int local, Dtype dtype, Affine at, int value);
 
 int    gpu_let(Gpu *g, KList *l, Op op, Dtype dtype, Dtype from, int narg, const int *arg);
 bool   gpu_has(const Stmt *list, StmtKind kind);
+/* May `lanes` neighbours along a loop with this variable be one access of all that the list loads and stores along it? */
+bool   gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes);
 int64_t gpu_results(const Nest *nest);
 
+enum { GPU_HEADS = 4 };
+
+/* One fold: lower's locals, loops and innermost body. */
+typedef struct GpuHead {
+    const Stmt *local[2];       /* the accumulator; of argmax and argmin the best, and its index */
+    int         nlocal;
+    int         var[MAX_RANK];
+    int64_t     extent[MAX_RANK], length;
+    int         n;
+    const Stmt *body;
+    Op          op;             /* add, maximum or minimum */
+    int         each[3];        /* for reduce: locals of each thread */
+} GpuHead;
+
+/* The folds of the kernel's body, GPU_HEADS - 1 of them at most, and what is left in straight lines; false: it is not made of them. */
+bool   gpu_take_heads(Gpu *g, GpuHead *head, int *n, Stmt **straight);
+/* Where a local of the kernel as lower wrote it is reached, another is from now on. */
+void   gpu_retarget(Stmt *s, int local, int to, Affine at);
+/* A local as lower declared it, under the same number. */
+void   gpu_declare(Gpu *g, KList *l, const Stmt *local);
+
 /* The schedules; false: not a kernel for it.  What none takes is one thread a result. */
+bool   gpu_tile(Gpu *g);
 bool   gpu_reduce(Gpu *g);
+void   gpu_point(Gpu *g);
 
 #endif

@@ -12,119 +12,21 @@
 
 #include <math.h>
 
-enum { MAX_HEADS = 4, LEAST_ROW = 32, LONG_ROW = 1024, GROUP = 256, COLUMNS = 32, MOST_INDEX = 1 << 24 };
-
-/* One fold: lower's locals, loops and innermost body. */
-typedef struct Head {
-    const Stmt *local[2];       /* the accumulator; of argmax and argmin the best, and its index */
-    int         nlocal;
-    int         var[MAX_RANK];
-    int64_t     extent[MAX_RANK], length;
-    int         n;
-    const Stmt *body;
-    Op          op;             /* add, maximum or minimum */
-    int         each[3];        /* locals of each thread: accumulator or best, and for an index: best again, index */
-} Head;
+enum { LEAST_ROW = 32, LONG_ROW = 1024, GROUP = 256, COLUMNS = 32 };
 
 typedef struct Reduce {
     Gpu    *g;
-    Head    head[MAX_HEADS];
+    GpuHead    head[GPU_HEADS];
     int     nhead;
     Stmt   *rest;
     int64_t results;
     int     lanes, rows;        /* threads of a row, rows of a group */
 } Reduce;
 
-/* ---- recognition ---- */
-
-static const Stmt *defined(const Stmt *s, int value)
-{
-    while (s && (s->id != value || stmt_has_var(s) || s->kind == ST_LOCAL))
-        s = s->next;
-    return s;
-}
-
-/* How the accumulator takes an element. */
-static bool find_op(Head *h)
-{
-    const Stmt *s = h->body, *op;
-
-    if (h->nlocal == 2) {
-        h->op = h->local[0]->number < 0 ? OP_maximum : OP_minimum;
-        return dt_is_float(h->local[0]->dtype) && h->length < MOST_INDEX;
-    }
-    while (s && s->kind != ST_SET)
-        s = s->next;
-    op = s && !s->next ? defined(h->body, s->arg[0]) : NULL;
-    if (!op || op->kind != ST_LET)
-        return false;
-    h->op = op->op == OP_fma ? OP_add : op->op;
-    return h->op == OP_add || h->op == OP_maximum || h->op == OP_minimum;
-}
-
-static bool take_head(Head *h, const Stmt *loop)
-{
-    h->length = 1;
-    for (h->body = loop; h->body && h->body->kind == ST_FOR && !h->body->next; h->body = h->body->body) {
-        if (h->n == MAX_RANK)
-            return false;
-        h->var[h->n] = h->body->id;
-        h->extent[h->n++] = h->body->extent;
-        h->length *= h->body->extent;
-    }
-    return h->nlocal > 0 && !gpu_has(h->body, ST_FOR) && !gpu_has(h->body, ST_LOCAL) && !gpu_has(h->body, ST_IF)
-        && !gpu_has(h->body, ST_STORE) && find_op(h);
-}
-
-/* Locals and loops of each head; what is left stands in straight lines. */
-static bool take_heads(Reduce *r)
-{
-    KList rest = { 0 };
-    Head *h = &r->head[0];
-    Gpu  *g = r->g;
-
-    for (const Stmt *s = g->nest->body; s; s = s->next) {
-        if (s->kind == ST_LOCAL) {
-            if (h->nlocal == 2 || s->count != 1)
-                return false;
-            h->local[h->nlocal++] = s;
-        } else if (s->kind == ST_FOR) {
-            Stmt *alone = arena_new(g->mem, Stmt);
-
-            *alone = *s;
-            alone->next = NULL;
-            if (!take_head(h, alone) || ++r->nhead == MAX_HEADS)
-                return false;
-            h = &r->head[r->nhead];
-        } else if (s->kind == ST_IF) {
-            return false;
-        } else {
-            Stmt *c = kern_add(g->mem, &rest, s->kind, s->loc);
-
-            *c = *s;
-            c->next = NULL;
-        }
-    }
-    r->rest = rest.first;
-    return r->nhead > 0 && h->nlocal == 0;
-}
-
 /* ---- pieces ---- */
 
-/* Where a local of the kernel as lower wrote it is reached, another is from now on. */
-static void retarget(Stmt *s, int local, int to, Affine at)
-{
-    for (; s; s = s->next) {
-        if ((s->kind == ST_GET || s->kind == ST_SET) && s->local == local) {
-            s->local = to;
-            s->at = at;
-        }
-        retarget(s->body, local, to, at);
-    }
-}
-
 /* Elements from + by * s of a row, one after another, s < steps. */
-static Stmt *elements(Reduce *r, const Head *h, Affine from, int64_t by, int64_t steps, const int *local, Affine at)
+static Stmt *elements(Reduce *r, const GpuHead *h, Affine from, int64_t by, int64_t steps, const int *local, Affine at)
 {
     Gpu   *g = r->g;
     int    s = gpu_var(g);
@@ -135,18 +37,9 @@ static Stmt *elements(Reduce *r, const Head *h, Affine from, int64_t by, int64_t
     gpu_count(g, &l, e, h->var, h->extent, h->n, false);
     body = gpu_copy(g, h->body);
     for (int i = 0; i < h->nlocal; i++)
-        retarget(body, h->local[i]->id, local[i], at);
+        gpu_retarget(body, h->local[i]->id, local[i], at);
     kern_append(&l, body);
     return gpu_for(g, s, steps, gpu_below(g, e, h->length, h->length == by * steps || h->length == steps * r->lanes, l.first));
-}
-
-static void declare_own(Gpu *g, KList *l, const Stmt *local)
-{
-    Stmt *s = kern_add(g->mem, l, ST_LOCAL, local->loc), *last = l->last;
-
-    *s = *local;
-    s->next = NULL;
-    l->last = last;
 }
 
 static int fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int64_t count)
@@ -179,7 +72,7 @@ static Place new_threads(Reduce *r, int row)
     return p;
 }
 
-static void fold_elements(Reduce *r, Head *h, int row, KList *l)
+static void fold_elements(Reduce *r, GpuHead *h, int row, KList *l)
 {
     Gpu    *g = r->g;
     Place   p = new_threads(r, row);
@@ -194,7 +87,7 @@ static void fold_elements(Reduce *r, Head *h, int row, KList *l)
 }
 
 /* Of all threads that have the best, or a nan if that is the best, the least index. */
-static int least_index(Reduce *r, Head *h, int row, int best, KList *l)
+static int least_index(Reduce *r, GpuHead *h, int row, int best, KList *l)
 {
     Gpu  *g = r->g;
     Place p = new_threads(r, row);
@@ -224,14 +117,14 @@ static void write_row(Reduce *r, Affine number, int row, bool whole, KList *l)
 
     gpu_count(g, l, number, g->nest->var, g->nest->extent, g->nest->n, !whole);
     for (int i = 0; i < r->nhead; i++) {
-        Head  *h = &r->head[i];
+        GpuHead  *h = &r->head[i];
         Affine around = row < 0 ? aff_const(0) : aff_var(g->mem, row, r->lanes);
         int    value;
 
         fold_elements(r, h, row, l);
         value = fold(g, l, h->op, h->local[0]->dtype, h->each[0], around, r->lanes);
         for (int j = 0; j < h->nlocal; j++)
-            declare_own(g, l, h->local[j]);
+            gpu_declare(g, l, h->local[j]);
         gpu_set(g, l, h->local[0]->id, h->local[0]->dtype, aff_const(0), value);
         if (h->nlocal == 2)
             gpu_set(g, l, h->local[1]->id, DT_i32, aff_const(0), least_index(r, h, row, value, l));
@@ -244,7 +137,7 @@ static void declare_each(Reduce *r, KList *l)
     int64_t n = (int64_t)r->lanes * r->rows;
 
     for (int i = 0; i < r->nhead; i++) {
-        Head *h = &r->head[i];
+        GpuHead *h = &r->head[i];
 
         h->each[0] = gpu_local(r->g, l, h->local[0]->dtype, n, SCOPE_EACH, 1, h->local[0]->number);
         if (h->nlocal == 1)
@@ -274,14 +167,14 @@ static void write_rows(Reduce *r)
 /* ---- columns ---- */
 
 /* The slices of one row, in order, into the local that the rest looks at. */
-static void add_slices(Reduce *r, const Head *h, int slices, int partial, Affine column, KList *l)
+static void add_slices(Reduce *r, const GpuHead *h, int slices, int partial, Affine column, KList *l)
 {
     Gpu  *g = r->g;
     int   z = gpu_var(g), value[2];
     Dtype dt = h->local[0]->dtype;
     KList body = { 0 };
 
-    declare_own(g, l, h->local[0]);
+    gpu_declare(g, l, h->local[0]);
     value[0] = gpu_get(g, &body, h->local[0]->id, dt, aff_const(0));
     value[1] = gpu_get(g, &body, partial, dt, aff_add(g->mem, column, aff_var(g->mem, z, COLUMNS)));
     gpu_set(g, &body, h->local[0]->id, dt, aff_const(0), gpu_let(g, &body, h->op, dt, dt, 2, value));
@@ -295,7 +188,7 @@ static void write_slices(Reduce *r, int slices, Affine row, int thread, const in
 
     gpu_count(g, l, aff_add(g->mem, row, column), g->nest->var, g->nest->extent, g->nest->n, true);
     for (int i = 0; i < r->nhead; i++) {
-        Head   *h = &r->head[i];
+        GpuHead   *h = &r->head[i];
         int64_t steps = (h->length + slices - 1) / slices;
         int     own = gpu_local(g, l, h->local[0]->dtype, 1, SCOPE_OWN, 0, h->local[0]->number);
 
@@ -308,7 +201,7 @@ static void write_slices(Reduce *r, int slices, Affine row, int thread, const in
 static void write_columns(Reduce *r, int slices)
 {
     Gpu   *g = r->g;
-    int    group = gpu_var(g), thread = gpu_var(g), last = gpu_var(g), partial[MAX_HEADS];
+    int    group = gpu_var(g), thread = gpu_var(g), last = gpu_var(g), partial[GPU_HEADS];
     Affine row = aff_var(g->mem, group, COLUMNS), column = aff_var(g->mem, last, 1), number = aff_add(g->mem, row, column);
     KList  l = { 0 }, body = { 0 }, end = { 0 };
 
@@ -342,7 +235,7 @@ static bool runs_down(const Reduce *r)
     Strides     along = { 0 }, across = { 0 };
 
     for (int i = 0; i < r->nhead; i++) {
-        const Head *h = &r->head[i];
+        const GpuHead *h = &r->head[i];
 
         if (h->nlocal == 2 || !nest->n)
             return false;
@@ -369,7 +262,7 @@ bool gpu_reduce(Gpu *g)
 {
     Reduce  r = { .g = g, .results = gpu_results(g->nest) };
 
-    if (!take_heads(&r) || longest(&r) < LEAST_ROW)
+    if (!gpu_take_heads(g, r.head, &r.nhead, &r.rest) || longest(&r) < LEAST_ROW)
         return false;
     gpu_open(g, 1);
     g->k->nlocal = g->nest->k->nlocal;

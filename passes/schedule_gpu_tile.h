@@ -1,0 +1,44 @@
+/* schedule_gpu_tile.h - a contraction as a product of matrices. */
+#ifndef NND_PASSES_SCHEDULE_GPU_TILE_H
+#define NND_PASSES_SCHEDULE_GPU_TILE_H
+
+#include "passes/schedule_gpu.h"
+
+/* Loops that are counted together, outermost first. */
+typedef struct GpuAxis { int var[MAX_RANK]; int64_t extent[MAX_RANK]; int n; int64_t count; } GpuAxis;
+
+/* A group's results are rows x columns; it takes `depth` of the fold at a time, of which each of `slices` has a share; a thread has m x n
+ * results of one slice. */
+typedef struct GpuShape { int rows, columns, depth, m, n, slices; } GpuShape;
+
+/* One of the two factors. */
+typedef struct GpuSide {
+    Stmt    *list;              /* what makes an element */
+    int      value;
+    GpuAxis *axis;              /* rows, or columns */
+    int      tile;              /* of these so many are in group memory */
+    int64_t  at, step;          /* where, and from one element of the fold to the next */
+    bool     along;             /* neighbours in memory run along the fold */
+    int      lanes;             /* 4 of them are one access, or 1 */
+} GpuSide;
+
+typedef struct GpuTile {
+    Gpu     *g;
+    GpuHead  head;
+    Stmt    *rest;
+    GpuAxis  row, column, batch, fold;
+    GpuSide  side[2];
+    GpuShape shape;
+    int      threads, splits;
+    int      split_var;         /* of the nest: the split's number in what is stored; -1 where there is one */
+    int64_t  chunk;             /* of the fold, in each split; a multiple of depth */
+    int      memory, acc;       /* locals */
+    Affine   group[2], batch_at, split_at;
+} GpuTile;
+
+/* schedule_gpu_shape.c: the shape of a group's tile and the number of splits, a function of these numbers alone. */
+void gpu_shape(const GpuTile *t, GpuShape *shape, int *splits);
+/* schedule_gpu_load.c: a tile of one factor from `from` on in the fold, into group memory. */
+void gpu_load(GpuTile *t, const GpuSide *s, Affine from, KList *l);
+
+#endif
