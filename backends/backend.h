@@ -11,6 +11,7 @@ typedef struct BackendOptions {
     const char *cpu;                     /* NULL: this machine's; else an LLVM cpu name ("x86-64-v3", "x86-64-v4", "sm_80") */
     int         opt_level;               /* 0..3 */
     bool        through_par;             /* every kernel is called through NndCall.par, whatever it costs: for who measures them */
+    FILE       *times;                   /* load: gets a line an entry, how long its code took; NULL: none */
     /* Of emit alone.  An object always has its image, nnd_<model>; text has it on demand. */
     bool        with_image;
     bool        as_program;              /* exports nnd_program_image instead, a pointer for a program's main */

@@ -2,6 +2,8 @@
  *
  * An object is made in memory; emit writes it or a stage before it, cpu_load.c links one for each entry into this process.
  */
+#include <time.h>
+
 #include "backends/cpu.h"
 #include "backends/cpu_load.h"
 #include "backends/cpu_target.h"
@@ -68,17 +70,33 @@ static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, c
 
 static const char *pipeline(int level) { return compat_pipeline[level < 0 ? 0 : level > 3 ? 3 : level]; }
 
-/* All plans, or one of them, as optimised IR; on success code_close. */
-static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
+double cpu_clock_ms(void)
 {
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+/* All plans, or one of them, as optimised IR; on success code_close. */
+static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, CpuTimes *times, char *why, size_t nwhy)
+{
+    double start = cpu_clock_ms(), written;
+
     *c = (Code){ 0 };
     if (!cpu_target_open(&c->target, o, why, nwhy))
         return false;
     c->C = LLVMContextCreate();
     c->M = LLVMModuleCreateWithNameInContext(m->name, c->C);
     llvm_set_target(c->M, c->target.tm);
-    if (emit_module(c, m, only, o, why, nwhy) && llvm_optimise(c->M, c->target.tm, pipeline(o->opt_level), why, nwhy))
-        return true;
+    if (emit_module(c, m, only, o, why, nwhy)) {
+        written = cpu_clock_ms();
+        times->write_ms = written - start;
+        if (llvm_optimise(c->M, c->target.tm, pipeline(o->opt_level), why, nwhy)) {
+            times->optimise_ms = cpu_clock_ms() - written;
+            return true;
+        }
+    }
     code_close(c);
     return false;
 }
@@ -107,10 +125,11 @@ static bool add_image(Code *c, Module *m, const BackendOptions *o, char *why, si
 
 static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, char *why, size_t nwhy)
 {
+    CpuTimes times;
     Code c;
     bool ok = false;
 
-    if (!code_open(&c, m, -1, o, why, nwhy))
+    if (!code_open(&c, m, -1, o, &times, why, nwhy))
         return false;
     if ((kind == EMIT_OBJ || o->with_image) && !add_image(&c, m, o, why, nwhy)) {
         code_close(&c);
@@ -145,14 +164,17 @@ bool cpu_write_image(const NndImage *im, bool as_program, FILE *f, char *why, si
     return ok;
 }
 
-LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
+LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, CpuTimes *times, char *why, size_t nwhy)
 {
     LLVMMemoryBufferRef object = NULL;
+    double start;
     Code c;
 
-    if (!code_open(&c, m, only, o, why, nwhy))
+    if (!code_open(&c, m, only, o, times, why, nwhy))
         return NULL;
+    start = cpu_clock_ms();
     object = llvm_bytes(c.M, c.target.tm, LLVMObjectFile, why, nwhy);
+    times->code_ms = cpu_clock_ms() - start;
     code_close(&c);
     return object;
 }

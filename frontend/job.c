@@ -111,7 +111,7 @@ int job_open(Job *j, Options *o)
     if (!(text = read_text(o, &len)))
         return EXIT_MODEL;
     if (o->value[OPTION_time].given)
-        j->compile.times = stderr;
+        j->compile.times = j->compile.target.times = stderr;
     start_ms = compile_clock_ms();
     j->model = model_parse(o->file, text, len, &j->front);
     parsed_ms = compile_clock_ms();
