@@ -1,14 +1,16 @@
 /* cpu_load.c - plans made into code in this process, each entry on its own.
  *
  * Making code takes longer than all that comes before it, and what a run calls first is a part of it.  So load starts
- * threads that compile the entries in their order, an LLVM context each, and returns; an entry that is called waits
- * until its own code is there.  Meanwhile the caller can read its data.
+ * threads that compile the entries in their order, an LLVM context each, and returns; meanwhile the caller can read its
+ * data.  An entry that is called and that no thread has begun is made by its caller; one that is being made is waited for.
+ * With one processor there are no threads: what is never called is never made, and nothing competes with the first step.
  */
+#define _GNU_SOURCE
 #include "backends/cpu_load.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "backends/cpu.h"
 #include "backends/cpu_jit.h"
@@ -27,8 +29,7 @@ typedef struct Loader {
     pthread_mutex_t lock;
     pthread_cond_t  some_done;
     /* under the lock */
-    int             next;          /* the first entry that no thread has taken */
-    bool           *done;
+    bool           *taken, *done;
     Run           **run;           /* NULL once done: it failed, which is a fault of ours (nnd dump --after asm tells it) */
 } Loader;
 
@@ -56,23 +57,29 @@ static Run *make_entry(Loader *l, int i, char *why, size_t nwhy)
     return run;
 }
 
+/* Takes entry i and makes it; the lock is held before and after, but not meanwhile. */
+static void take_entry(Loader *l, int i)
+{
+    char why[512] = "";
+    Run *run;
+
+    l->taken[i] = true;
+    pthread_mutex_unlock(&l->lock);
+    run = make_entry(l, i, why, sizeof why);
+    pthread_mutex_lock(&l->lock);
+    l->run[i] = run;
+    l->done[i] = true;
+    pthread_cond_broadcast(&l->some_done);
+}
+
 static void *make_entries(void *of)
 {
     Loader *l = of;
 
     pthread_mutex_lock(&l->lock);
-    while (l->next < l->m->ngraph) {
-        int i = l->next++;
-        char why[512] = "";
-
-        pthread_mutex_unlock(&l->lock);
-        Run *run = make_entry(l, i, why, sizeof why);
-
-        pthread_mutex_lock(&l->lock);
-        l->run[i] = run;
-        l->done[i] = true;
-        pthread_cond_broadcast(&l->some_done);
-    }
+    for (int i = 0; i < l->m->ngraph; i++)
+        if (!l->taken[i])
+            take_entry(l, i);
     pthread_mutex_unlock(&l->lock);
     return NULL;
 }
@@ -85,6 +92,8 @@ static int run_when_done(const NndImage *im, const NndEntry *e, const NndCall *c
     Run *run;
 
     pthread_mutex_lock(&l->lock);
+    if (!l->taken[i])
+        take_entry(l, (int)i);
     while (!l->done[i])
         pthread_cond_wait(&l->some_done, &l->lock);
     run = l->run[i];
@@ -92,24 +101,30 @@ static int run_when_done(const NndImage *im, const NndEntry *e, const NndCall *c
     return run ? run(im, e, call) : NND_E_DEVICE;
 }
 
-/* A thread for each processor but the caller's, which has data to read meanwhile.  None at all is no error: then the
- * code is made here. */
+/* Those that this process may use; one if there are more than a set of them holds. */
+static int processors(void)
+{
+    cpu_set_t set;
+
+    return sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set);
+}
+
+/* A thread for each processor but the caller's, which has data to read meanwhile.  Fewer are no error. */
 static void start_threads(Loader *l)
 {
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    int want = processors < 2 ? 1 : processors > MAX_THREADS ? MAX_THREADS : (int)processors - 1;
+    int want = processors() - 1;
 
+    want = want > MAX_THREADS ? MAX_THREADS : want;
     want = want > l->m->ngraph ? l->m->ngraph : want;
     while (l->nthread < want && !pthread_create(&l->thread[l->nthread], NULL, make_entries, l))
         l->nthread++;
-    if (!l->nthread)
-        make_entries(l);
 }
 
 static void loader_free(Loader *l)
 {
     pthread_mutex_lock(&l->lock);
-    l->next = l->m->ngraph;          /* what no one has begun no one will need */
+    for (int i = 0; i < l->m->ngraph; i++)
+        l->taken[i] = true;          /* what no one has begun no one will need */
     pthread_mutex_unlock(&l->lock);
     for (int i = 0; i < l->nthread; i++)
         pthread_join(l->thread[i], NULL);
@@ -117,6 +132,7 @@ static void loader_free(Loader *l)
         cpu_jit_close(l->jit);
     pthread_cond_destroy(&l->some_done);
     pthread_mutex_destroy(&l->lock);
+    free(l->taken);
     free(l->done);
     free(l->run);
     free(l);
@@ -126,7 +142,8 @@ static Loader *loader_new(Module *m, const BackendOptions *o)
 {
     Loader *l = calloc(1, sizeof *l);
 
-    if (!l || !(l->done = calloc((size_t)m->ngraph + 1, sizeof *l->done)) ||
+    if (!l || !(l->taken = calloc((size_t)m->ngraph + 1, sizeof *l->taken)) ||
+        !(l->done = calloc((size_t)m->ngraph + 1, sizeof *l->done)) ||
         !(l->run = calloc((size_t)m->ngraph + 1, sizeof *l->run)))
         abort();
     l->m = m;

@@ -145,21 +145,16 @@ LLVMValueRef cpu_log(Emit *e, LLVMValueRef x)
 
 /* ---- random bits: ir/philox.h, lane by lane the same ---- */
 
-typedef struct Words { LLVMValueRef low, high; } Words;
+enum { ROUNDS = 10 };
 
-static Words split(Emit *e, LLVMValueRef wide)
+/* Words in the low halves of i64, whatever is above them: so the products need no shuffles. */
+typedef struct Philox { LLVMValueRef c[4], key[2]; } Philox;
+
+static LLVMValueRef high_half(Emit *e, LLVMValueRef wide) { return LLVMBuildLShr(e->B, wide, cpu_int(wide, 32), ""); }
+
+static LLVMValueRef product(Emit *e, LLVMValueRef c, int64_t by)
 {
-    LLVMTypeRef t = int_like(e, wide);
-
-    return (Words){ LLVMBuildTrunc(e->B, wide, t, ""),
-                    LLVMBuildTrunc(e->B, LLVMBuildLShr(e->B, wide, cpu_int(wide, 32), ""), t, "") };
-}
-
-static Words multiply(Emit *e, LLVMValueRef c, uint32_t by)
-{
-    LLVMValueRef wide = LLVMBuildZExt(e->B, c, cpu_type_like(LLVMInt64TypeInContext(e->C), c), "");
-
-    return split(e, LLVMBuildMul(e->B, wide, cpu_int(wide, by), ""));
+    return LLVMBuildMul(e->B, LLVMBuildAnd(e->B, c, cpu_int(c, 0xffffffff), ""), cpu_int(c, by), "");
 }
 
 static LLVMValueRef xor3(Emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c)
@@ -167,26 +162,66 @@ static LLVMValueRef xor3(Emit *e, LLVMValueRef a, LLVMValueRef b, LLVMValueRef c
     return LLVMBuildXor(e->B, LLVMBuildXor(e->B, a, b, ""), c, "");
 }
 
+/* Keys are the same in all lanes. */
+static LLVMValueRef like(Emit *e, LLVMValueRef scalar, LLVMValueRef of)
+{
+    return cpu_is_vector(of) && !cpu_is_vector(scalar) ? cpu_splat(e, scalar, (int)LLVMGetVectorSize(LLVMTypeOf(of))) : scalar;
+}
+
+static Philox next_round(Emit *e, const Philox *p)
+{
+    LLVMValueRef p0 = product(e, p->c[0], 0xD2511F53), p1 = product(e, p->c[2], 0xCD9E8D57);
+    LLVMValueRef c0 = xor3(e, high_half(e, p1), p->c[1], like(e, p->key[0], p1));
+    LLVMValueRef c2 = xor3(e, high_half(e, p0), p->c[3], like(e, p->key[1], p0));
+
+    return (Philox){ { c0, p1, c2, p0 }, { LLVMBuildAdd(e->B, p->key[0], cpu_int(p->key[0], 0x9E3779B9), ""),
+                                           LLVMBuildAdd(e->B, p->key[1], cpu_int(p->key[1], 0xBB67AE85), "") } };
+}
+
+static void incoming(LLVMValueRef phi, LLVMValueRef value, LLVMBasicBlockRef from) { LLVMAddIncoming(phi, &value, &from, 1); }
+
+static void philox_phis(Emit *e, Philox *p, const Philox *start, LLVMBasicBlockRef from)
+{
+    for (int i = 0; i < 4; i++)
+        incoming(p->c[i] = LLVMBuildPhi(e->B, LLVMTypeOf(start->c[i]), ""), start->c[i], from);
+    for (int i = 0; i < 2; i++)
+        incoming(p->key[i] = LLVMBuildPhi(e->B, LLVMTypeOf(start->key[i]), ""), start->key[i], from);
+}
+
+/* The rounds as a loop: written out they are more code than most kernels. */
+static LLVMValueRef run_rounds(Emit *e, const Philox *start)
+{
+    LLVMBasicBlockRef before = LLVMGetInsertBlock(e->B), body = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    LLVMBasicBlockRef after = LLVMAppendBasicBlockInContext(e->C, e->fn, "");
+    LLVMValueRef i, left;
+    Philox p, next;
+
+    LLVMBuildBr(e->B, body);
+    LLVMPositionBuilderAtEnd(e->B, body);
+    i = LLVMBuildPhi(e->B, LLVMInt32TypeInContext(e->C), "");
+    philox_phis(e, &p, start, before);
+    next = next_round(e, &p);
+    left = LLVMBuildSub(e->B, i, cpu_i32(e, 1), "");
+    LLVMBuildCondBr(e->B, LLVMBuildICmp(e->B, LLVMIntNE, left, cpu_i32(e, 0), ""), body, after);
+    incoming(i, cpu_i32(e, ROUNDS), before);
+    incoming(i, left, body);
+    for (int j = 0; j < 4; j++)
+        incoming(p.c[j], next.c[j], body);
+    for (int j = 0; j < 2; j++)
+        incoming(p.key[j], next.key[j], body);
+    LLVMPositionBuilderAtEnd(e->B, after);
+    return next.c[0];
+}
+
 LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, LLVMValueRef stream, Dtype d)
 {
     LLVMBuilderRef B = e->B;
-    bool vec = cpu_is_vector(index);
-    int lanes = vec ? (int)LLVMGetVectorSize(LLVMTypeOf(index)) : 1;
-    Words c01 = split(e, index), key = split(e, vec ? cpu_splat(e, seed, lanes) : seed);
-    LLVMValueRef c0 = c01.low, c1 = c01.high, c2 = cpu_is_vector(c01.low) ? cpu_vector(e, stream) : stream;
-    LLVMValueRef c3 = split(e, vec ? cpu_splat(e, step, lanes) : step).low;
+    LLVMValueRef wide = LLVMBuildZExt(B, stream, LLVMInt64TypeInContext(e->C), ""), bits;
 
-    for (int round = 0; round < 10; round++) {
-        Words p0 = multiply(e, c0, 0xD2511F53u), p1 = multiply(e, c2, 0xCD9E8D57u);
-
-        c0 = xor3(e, p1.high, c1, key.low);
-        c2 = xor3(e, p0.high, c3, key.high);
-        c1 = p1.low;
-        c3 = p0.low;
-        key.low = LLVMBuildAdd(B, key.low, cpu_int(c01.low, (int32_t)0x9E3779B9u), "");
-        key.high = LLVMBuildAdd(B, key.high, cpu_int(c01.low, (int32_t)0xBB67AE85u), "");
-    }
-    c0 = LLVMBuildLShr(B, c0, cpu_int(c01.low, 8), "");
-    c0 = LLVMBuildUIToFP(B, c0, cpu_type_like(cpu_scalar_type(e, d), index), "");
-    return LLVMBuildFMul(B, c0, cpu_float(c0, 0x1p-24), "");
+    bits = run_rounds(e, &(Philox){ { index, high_half(e, index), like(e, wide, index), like(e, step, index) },
+                                    { seed, high_half(e, seed) } });
+    bits = LLVMBuildTrunc(B, bits, int_like(e, bits), "");
+    bits = LLVMBuildLShr(B, bits, cpu_int(bits, 8), "");
+    bits = LLVMBuildUIToFP(B, bits, cpu_type_like(cpu_scalar_type(e, d), index), "");
+    return LLVMBuildFMul(B, bits, cpu_float(bits, 0x1p-24), "");
 }
