@@ -14,6 +14,7 @@ typedef struct CompileOptions {
     int            gpu;            /* number of the device that code runs on; NO_GPU: this processor */
     Limits         limits;         /* what the backend's probe said of this machine */
     const bool    *skip;           /* by Pass: left out; NULL: none */
+    double         plain_flops;    /* kernels of fewer operations stay plain loops: less code, made sooner, that runs slower */
     int64_t        rule_limit;     /* rewrites of simplify at most; -1: no limit */
     FILE          *times;          /* gets a line a stage, "time: fuse 0.31 ms"; NULL: none are printed */
 } CompileOptions;

@@ -21,6 +21,9 @@ enum {
 
 enum { DUMP_BATCH = 64, OPT_LANES = 16, MAX_WANT = 8, MAX_NAMES = 64, PREDICT_BATCH = 64, GRID_COLUMNS = 5, MAX_GRID = 100 };
 
+/* At -O0: a kernel of fewer operations takes longer to compile as vectors than to run a few times one by one. */
+enum { PLAIN_FLOPS = 1 << 21 };
+
 /* ---- messages (job.c) ---- */
 
 /* "nnd train: error: ..." to stderr; returns the status. */

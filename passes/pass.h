@@ -9,6 +9,7 @@
 typedef struct PassOptions {
     Limits limits;
     int    rule_limit;                   /* canonical and simplify each stop after so many rewrites; -1: never */
+    double plain_flops;                  /* schedule leaves kernels of fewer operations as plain loops */
 } PassOptions;
 
 typedef void PassFn(Module *m, const PassOptions *o);

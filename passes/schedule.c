@@ -293,6 +293,12 @@ static Stmt *plain_nest(Nest *nest)
     return top;
 }
 
+static void list_kernel(Plan *p, Kernel *k, KernelList *out)
+{
+    arena_push(&p->m->mem, out->k, out->n, out->cap);
+    out->k[out->n++] = k;
+}
+
 static void schedule_kernel(Plan *p, Kernel *k, const Limits *limits, KernelList *out)
 {
     Nest nest = nest_open(p, k, limits);
@@ -306,8 +312,7 @@ static void schedule_kernel(Plan *p, Kernel *k, const Limits *limits, KernelList
     if (schedule_tile(&nest, out))
         return;
     k->body = plain_nest(&nest);
-    arena_push(nest.mem, out->k, out->n, out->cap);
-    out->k[out->n++] = k;
+    list_kernel(p, k, out);
 }
 
 void schedule(Module *m, const PassOptions *o)
@@ -317,7 +322,10 @@ void schedule(Module *m, const PassOptions *o)
         KernelList out = { 0 };
 
         for (int k = 0; k < p->nkernel; k++)
-            schedule_kernel(p, p->kernel[k], &o->limits, &out);
+            if (p->kernel[k]->flops < o->plain_flops)
+                list_kernel(p, p->kernel[k], &out);
+            else
+                schedule_kernel(p, p->kernel[k], &o->limits, &out);
         p->kernel = out.k;
         p->nkernel = out.n;
         p->ckernel = out.cap;
