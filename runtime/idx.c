@@ -10,12 +10,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 #ifdef NND_LIBDEFLATE
 #include <libdeflate.h>
-#include <sys/mman.h>
 #endif
 
 #include "runtime/column.h"
@@ -24,6 +24,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "swap_bytes turns big-
 
 enum {
     PIECE = 1 << 20,         /* bytes asked of zlib at once, and the first allocation for a packed file */
+    HUGE_PAGE = 2 << 20,
     MAX_RATIO = 1032         /* deflate packs 258 bytes into two bits at best (zlib, technical details) */
 };
 
@@ -188,10 +189,23 @@ static int check_length(Source *s, const NndArray *out)
     return 0;
 }
 
+/* Pages of 4 KB cost more to come by than the bytes to read, and rows are looked up all over them. */
+static void *large_room(int64_t nbytes)
+{
+    int64_t whole = (nbytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *p = nbytes < HUGE_PAGE ? malloc((size_t)nbytes) : aligned_alloc(HUGE_PAGE, (size_t)whole);
+
+#ifdef MADV_HUGEPAGE
+    if (p && nbytes >= HUGE_PAGE)
+        madvise(p, (size_t)whole, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
 static int grow(NndArray *out, int64_t *cap, int64_t nbytes, NndError *err)
 {
     int64_t most = nbytes < out->nbytes ? nbytes : out->nbytes;
-    void *p = realloc(out->data, (size_t)most);
+    void *p = out->data || most < out->nbytes ? realloc(out->data, (size_t)most) : large_room(most);
 
     if (!p)
         return nnd_fail(err, NND_E_MEMORY, "out of memory: %lld bytes for a data file", (long long)most);
@@ -222,7 +236,7 @@ static bool unpack_whole(Source *s, NndArray *out)
     size_t head = 4 + 4 * (size_t)out->rank, nto = head + (size_t)out->nbytes;
     bool aligned = head % (size_t)nnd_dtype_bytes((NndDtype)out->dtype) == 0;
     int fd = s->is_plain || !aligned ? -1 : open(s->path, O_RDONLY | O_CLOEXEC);
-    char *to = fd < 0 ? NULL : malloc(nto);
+    char *to = fd < 0 ? NULL : large_room((int64_t)nto);
 
     if (to && unpack_file(fd, s->nbytes, to, nto)) {
         out->base = to;

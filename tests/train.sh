@@ -150,6 +150,7 @@ stage_times()
     for stage in parse build autodiff fuse schedule load compile data; do
         grep -qE "^time: $stage +[0-9.]+ ms( +[0-9.]+ %)?$" "$work/err" || { echo "no time of $stage"; cat "$work/err"; return 1; }
     done
+    grep -qE '^time: run_train_64 +[0-9.]+ ms: write [0-9.]+, optimise [0-9.]+, code [0-9.]+, link [0-9.]+$' "$work/err" || { echo "no time of code"; return 1; }
 }
 
 # Of 10 million numbers three in ten are 0, the mean stays; evaluation drops nothing; the same on any threads.

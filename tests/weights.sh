@@ -56,6 +56,15 @@ evaluates_train()
         grep -qE '^train: loss=0\.[0-9]{4} accuracy=0\.[0-9]{3}  60000 rows$' "$w/out" || { cat "$w/out"; return 1; }
 }
 
+# At -O0 most kernels are plain loops of their own, at -O3 LLVM rewrites them all.
+levels_agree()
+{
+    for n in 0 1 3; do
+        run 0 train models/lenet.nnd --steps 2 -O$n --save "$w/O$n.safetensors" || return 1
+    done
+    cmp "$w/O0.safetensors" "$w/O1.safetensors" && cmp "$w/O1.safetensors" "$w/O3.safetensors"
+}
+
 threads_agree()
 {
     for n in 1 2 4; do
@@ -219,6 +228,7 @@ ok 'a log of epochs has all figures' epoch_log
 ok 'saved weights evaluate as they did' loaded
 ok 'eval --split train' evaluates_train
 ok 'the same bits on 1, 2 and 4 threads' threads_agree
+ok 'the same bits at -O0, -O1 and -O3' levels_agree
 ok 'the same bits again' again_the_same
 ok 'the same bits with AVX2' avx2_the_same
 ok 'an order replaces shuffling' ordered
