@@ -98,7 +98,6 @@ int job_open(Job *j, Options *o)
     *j = (Job){ .o = o, .begun_ms = compile_clock_ms(), .compile = { .target = { .opt_level = 1, .cpu = o->value[OPTION_cpu].text }, .rule_limit = -1 } };
     if (o->value[OPTION_optimise].given)
         j->compile.target.opt_level = *o->value[OPTION_optimise].text - '0';
-    j->compile.plain_flops = j->compile.target.opt_level == 0 ? PLAIN_FLOPS : 0;
     if (o->value[OPTION_rule_limit].given)
         j->compile.rule_limit = o->value[OPTION_rule_limit].seed > INT32_MAX ? -1 : (int64_t)o->value[OPTION_rule_limit].seed;
     j->front = (FrontOptions){ .define = o->define, .ndefine = o->ndefine, .open = open_import,
@@ -111,6 +110,8 @@ int job_open(Job *j, Options *o)
     j->compile.backend = &backend_cpu;
     if ((o->command != CMD_check || o->value[OPTION_verify].given) && (status = target_open(j)))
         return status;
+    if (j->compile.backend == &backend_cpu && j->compile.target.opt_level == 0)
+        j->compile.plain_flops = PLAIN_FLOPS;
     if (!(text = read_text(o, &len)))
         return EXIT_MODEL;
     if (o->value[OPTION_time].given)
