@@ -4,7 +4,7 @@
  * that running loops carry through phis (cpu_kernel.c).  A cell is a vector of `width` elements where the kernel
  * reaches the local along a vec loop, else one element; a local declared inside a vec loop has in each cell a
  * vector of the lanes' own copies.  Places that depend on a running loop put a local on the stack; that
- * happens in kernels that are not scheduled, and for locals too large for any register file.
+ * happens in kernels that are not scheduled, for locals too large for any register file, and for those that say so.
  */
 #include <assert.h>
 
@@ -58,6 +58,7 @@ static void scan_list(Scan *c, const Stmt *s)
 
         if (s->kind == ST_LOCAL)
             c->e->local[s->id] = (LocalRegs){ .width = 1, .copies = c->lanes, .dtype = s->dtype, .in_group = s->scope == SCOPE_GROUP,
+                                              .on_stack = s->scope == SCOPE_MEMORY,
                                               .ncell = (int)(s->scope == SCOPE_GROUP ? 0 : s->scope == SCOPE_EACH ? s->each : s->count) };
         if (s->kind == ST_GET || s->kind == ST_SET || s->kind == ST_FOLD)
             scan_access(c, s);
@@ -145,6 +146,8 @@ void cpu_local(Emit *e, const Stmt *s)
     LLVMValueRef start = cpu_const(e, s->dtype, s->number);
 
     l->declared = true;
+    if (s->scope == SCOPE_MEMORY)
+        return;
     if (l->on_stack) {
         if (s->dtype == DT_bool)
             start = cpu_const(e, DT_u8, s->number != 0);

@@ -8,7 +8,8 @@ typedef struct Scores {
     int64_t       queries, keys, length;      /* T, S, D */
     double        scale;
     bool          causal, wide;
-    double       *row;                        /* S of them: the scores of one query; -inf where it doesn't look */
+    double       *row;                        /* the scores of one query where it looks */
+    int64_t       seen;                       /* of the keys, the query looks at so many */
     double        most, sum;                  /* of the row: its maximum, and sum of exp(score - most) */
 } Scores;
 
@@ -28,17 +29,18 @@ static void score_row(Scores *s, int64_t i)
     int64_t first = i / s->queries * s->keys;
 
     s->most = -INFINITY;
-    for (int64_t j = 0; j < s->keys; j++) {
+    s->seen = s->causal && i % s->queries < s->keys ? i % s->queries + 1 : s->keys;
+    for (int64_t j = 0; j < s->seen; j++) {
         double x = 0;
 
         for (int64_t d = 0; d < s->length; d++)
             x += tensor_get(s->q, i * s->length + d, s->wide) * tensor_get(s->k, (first + j) * s->length + d, s->wide);
-        s->row[j] = s->causal && j > i % s->queries ? -INFINITY : x * s->scale;
+        s->row[j] = x * s->scale;
         if (!(s->row[j] <= s->most))          /* a nan stays */
             s->most = s->row[j];
     }
     s->sum = 0;
-    for (int64_t j = 0; j < s->keys; j++)
+    for (int64_t j = 0; j < s->seen; j++)
         s->sum += exp(s->row[j] - s->most);
 }
 
@@ -53,7 +55,7 @@ void eval_attention(Eval *e, const Node *nd, Tensor *out)
         for (int64_t c = 0; c < width; c++) {
             double x = 0;
 
-            for (int64_t j = 0; j < s.keys; j++)
+            for (int64_t j = 0; j < s.seen; j++)
                 x += exp(s.row[j] - s.most) / s.sum * tensor_get(v, (i / s.queries * s.keys + j) * width + c, s.wide);
             tensor_set(out, i * width + c, x, s.wide);
         }

@@ -65,9 +65,10 @@
  * Between a write and another access of a place in group memory by different block loops, and of a buffer by loops of one group, all threads meet:
  * nothing in the text says so.  A vec loop in a block loop is one access of 2 or 4 neighbours; its extent is a multiple of its lanes.
  *
- * Locals have one of three scopes.  Without a word they are private arrays with a name and an initial value, flat.  In a scheduled kernel they are registers:
+ * Locals have one of four scopes.  Without a word they are private arrays with a name and an initial value, flat.  In a scheduled kernel they are registers:
  * indices into them depend only on unrolled loops, on the vec loop around (coefficient 1, the rest a multiple
  * of L: lanes of vector registers), and on constants.  A local declared inside a vec loop has one copy a lane, in a block loop one a thread.
+ *   memory   private too, at any index: not registers; begins as nothing.  Not in kernels for a GPU
  *   group    shared by the threads of a group, at any index; begins as nothing
  *   each K   registers of the group's threads, of thread t from K * t on: t is written out over the block loops around, what is added depends on
  *            unrolled loops, lanes and constants.  `fold` of an `each 1` local takes the threads of an outer level or of all the group; then it is spent
@@ -132,7 +133,7 @@ typedef enum StmtKind {
     ST_PART,       /* part i<id> < extent = at / count     at / count % extent */
     ST_IF,         /* if %arg0 { body } */
     ST_RANDOM,     /* %id = random <stream> [at] : f32 */
-    ST_LOCAL,      /* local l<id> : dtype[count] [group] [each <each>] [= number] */
+    ST_LOCAL,      /* local l<id> : dtype[count] [memory] [group] [each <each>] [= number] */
     ST_GET,        /* %id = get l<local>[at] */
     ST_SET,        /* set l<local>[at], %arg0 */
     ST_FOLD,       /* %id = fold op l<local>[at .. count] */
@@ -140,7 +141,7 @@ typedef enum StmtKind {
     ST_MMA         /* mma tf32|bf16 l<local>[at], l<operand[0]>[guard[0].at : guard[0].size], l<operand[1]>[guard[1].at : guard[1].size] */
 } StmtKind;
 
-typedef enum Scope { SCOPE_OWN, SCOPE_GROUP, SCOPE_EACH } Scope;
+typedef enum Scope { SCOPE_OWN, SCOPE_MEMORY, SCOPE_GROUP, SCOPE_EACH } Scope;
 
 typedef struct Stmt Stmt;
 struct Stmt {

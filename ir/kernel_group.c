@@ -179,6 +179,8 @@ static bool check_declaration(Check *c, const Stmt *s)
     c->local[s->id] = s;
     if (s->scope == SCOPE_OWN)
         return true;
+    if (s->scope == SCOPE_MEMORY)
+        return fault(c, "l%d is in memory, which threads of a group have none of", s->id);
     if (c->n)
         return fault(c, "l%d is of the group, and declared in the block loop i%d", s->id, c->around[c->n - 1]->id);
     if (s->scope == SCOPE_EACH && (s->each < 1 || s->count != s->each * c->group.threads))
@@ -280,7 +282,7 @@ static const char *check_plain(const Stmt *s, Arena *mem)
     for (; s && !why; s = s->next) {
         if (s->kind == ST_FOR && (s->grid || s->block))
             why = arena_printf(mem, "the loop i%d is grid or block, where there is no thread group", s->id);
-        else if ((s->kind == ST_LOCAL && s->scope != SCOPE_OWN) || s->kind == ST_WAIT || s->kind == ST_MMA)
+        else if ((s->kind == ST_LOCAL && s->scope != SCOPE_OWN && s->scope != SCOPE_MEMORY) || s->kind == ST_WAIT || s->kind == ST_MMA)
             why = "there is group memory, but no thread group";
         else
             why = check_plain(s->body, mem);

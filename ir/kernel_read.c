@@ -356,13 +356,12 @@ bool kernel_read_array(KernelReader *r, Dtype *d, int64_t *count)
     return t.rank == 1 || read_error(&r->t, at, "wants a type with one axis");
 }
 
-/* group, or each 8 = 0, or = 0 */
+/* memory, or group, or each 8 = 0, or = 0 */
 static bool read_scope(KernelReader *r, Stmt *s)
 {
-    if (lex_take(r->t.lx, "group")) {
-        s->scope = SCOPE_GROUP;
+    s->scope = lex_take(r->t.lx, "group") ? SCOPE_GROUP : lex_take(r->t.lx, "memory") ? SCOPE_MEMORY : SCOPE_OWN;
+    if (s->scope != SCOPE_OWN)
         return true;
-    }
     if (lex_take(r->t.lx, "each")) {
         s->scope = SCOPE_EACH;
         if (!read_int(&r->t, "elements of each thread", 1, MOST, &s->each))

@@ -121,8 +121,8 @@ static void print_for(FILE *f, const Stmt *s)
 static void print_local(FILE *f, const Stmt *s)
 {
     fprintf(f, "local l%d : %s[%" PRId64 "]", s->id, dt_name(s->dtype), s->count);
-    if (s->scope == SCOPE_GROUP) {
-        fputs(" group", f);
+    if (s->scope == SCOPE_GROUP || s->scope == SCOPE_MEMORY) {
+        fputs(s->scope == SCOPE_GROUP ? " group" : " memory", f);
         return;
     }
     if (s->scope == SCOPE_EACH)

@@ -101,7 +101,7 @@ static void walk_local(Walk *w, const Stmt *s)
     l->scope = s->scope;
     l->each = s->each;
     for (int64_t i = 0; i < s->count; i++)
-        l->cell[i] = s->scope == SCOPE_GROUP ? unwritten(s->dtype) : eval_cast(DT_f64, s->dtype, s->number);
+        l->cell[i] = s->scope == SCOPE_GROUP || s->scope == SCOPE_MEMORY ? unwritten(s->dtype) : eval_cast(DT_f64, s->dtype, s->number);
 }
 
 /* The cells of a local from element `at` on, count of which must be there. */

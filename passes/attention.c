@@ -9,6 +9,7 @@
  */
 #include "passes/attention.h"
 #include "passes/gradient_rows.h"
+#include "passes/move.h"
 
 #include <math.h>
 
@@ -92,6 +93,31 @@ Ref attention_written(Graph *g, const Node *nd, const Ref *arg)
     if (nd->op == OP_attention_lse)
         return graph_op2(g, OP_add, a.loc, most, graph_op1(g, OP_log, a.loc, sum));
     return product(&a, graph_op2(g, OP_div, a.loc, e, along_rows(&a, sum)), 1, arg[2], 0);
+}
+
+Ref attention_turned(Graph *g, Loc loc, Ref x)
+{
+    int     rank = graph_at(g, x)->type.rank;
+    int64_t swap[MAX_RANK], perm[MAX_RANK];
+    Ref     from = x;
+
+    for (int i = 0; i < rank; i++)
+        swap[i] = perm[i] = i < rank - 2 ? i : 2 * rank - 3 - i;
+    for (; graph_at(g, from)->op == OP_transpose; from = graph_at(g, from)->arg[0])
+        for (int i = 0; i < rank; i++)
+            perm[i] = graph_at(g, from)->attr.v[perm[i]];
+    return graph_transpose(g, loc, move_own_place(g, loc, graph_transpose(g, loc, from, perm)), swap);
+}
+
+/* Keys with their axes the other way around, values as they are, each a copy unless it lies so. */
+Ref attention_laid_out(Graph *g, const Node *nd, const Ref *arg)
+{
+    Ref in[3] = { arg[0], arg[1] };
+
+    in[1] = attention_turned(g, nd->loc, arg[1]);
+    if (nd->narg > 2)
+        in[2] = op_info[graph_at(g, arg[2])->op].cls == CLASS_MOVE ? move_own_place(g, nd->loc, arg[2]) : arg[2];
+    return graph_clone_node(g, nd, in);
 }
 
 /* ---- gradients ---- */

@@ -16,6 +16,7 @@
 
 #include "ir/scan.h"
 #include "passes/attention.h"
+#include "passes/attention_group.h"
 #include "passes/lower.h"
 #include "passes/move.h"
 #include "passes/pass.h"
@@ -290,14 +291,13 @@ static bool wants_columns(Graph *g, const Operand *a, const Operand *b)
         && fold_count(g, b) <= FEW_PRODUCTS && free_count(g, a) >= MANY_ROWS && free_count(g, b) >= TILE_SIDE;
 }
 
-static Ref frame_dot(Graph *g, const Node *nd, const Ref *arg, void *ctx)
+static Ref frame_plain_dot(Graph *g, const Node *nd, const Ref *arg)
 {
     DotAxes d = nd->op == OP_dot ? attr_dot(&nd->attr) : (DotAxes){ 0 };
     Operand a = { arg[0], d.nb, d.nc, d.ab, d.ac }, b = { arg[1], d.nb, d.nc, d.bb, d.bc };
     int64_t ab[MAX_RANK], ac[MAX_RANK], bb[MAX_RANK], bc[MAX_RANK];
     Ref     in[2];
 
-    (void)ctx;
     if (nd->op == OP_dot && wants_columns(g, &a, &b)) {
         in[0] = arg[0];
         in[1] = laid_out(g, nd->loc, &b, true, bb, bc);
@@ -308,6 +308,45 @@ static Ref frame_dot(Graph *g, const Node *nd, const Ref *arg, void *ctx)
     in[0] = laid_out(g, nd->loc, &a, false, ab, ac);
     in[1] = laid_out(g, nd->loc, &b, fold_count(g, &b) <= SHORT_FOLD, bb, bc);
     return graph_make(g, OP_dot, nd->loc, 2, in, attr_dot_make(&g->m->mem, d.nb, ab, bb, d.nc, ac, bc), NULL, NULL);
+}
+
+/* The gradients of attention in the graph that is copied. */
+typedef struct Dots { const Graph *from; AttentionGradient *gradient; int n; } Dots;
+
+/* nd is a copy of a node, with that one's arguments. */
+static bool is_node(const Dots *d, const Node *nd, int id) { return d->from->node[id].arg == nd->arg; }
+
+/* A copy of the second operand, in which the axis that is not folded comes last. */
+static Ref frame_turned(Graph *g, const Node *nd, const Ref *arg)
+{
+    DotAxes d = attr_dot(&nd->attr);
+    Operand b = { arg[1], d.nb, d.nc, d.bb, d.bc };
+    int64_t bb[MAX_RANK], bc[MAX_RANK];
+    Ref     in[2] = { arg[0], laid_out(g, nd->loc, &b, true, bb, bc) };
+
+    return graph_make(g, OP_dot, nd->loc, 2, in, attr_dot_make(&g->m->mem, d.nb, d.ab, bb, d.nc, d.ac, bc), NULL, NULL);
+}
+
+/* Of an attention's gradient products stay as they are, but where vectors run along the rows of an operand. */
+static bool frame_gradient_dot(Graph *g, const Node *nd, const Ref *arg, const Dots *d, Ref *out)
+{
+    for (int i = 0; i < d->n; i++) {
+        const AttentionGradient *a = &d->gradient[i];
+        bool turned = is_node(d, nd, a->score) || is_node(d, nd, a->dp);
+
+        if (!turned && !is_node(d, nd, a->dq) && !is_node(d, nd, a->dk) && !is_node(d, nd, a->dv))
+            continue;
+        *out = turned ? frame_turned(g, nd, arg) : graph_clone_node(g, nd, arg);
+        return true;
+    }
+    return false;
+}
+
+static Ref frame_dot(Graph *g, const Node *nd, const Ref *arg, void *ctx)
+{
+    Ref out;
+
+    return nd->op == OP_dot && frame_gradient_dot(g, nd, arg, ctx, &out) ? out : frame_plain_dot(g, nd, arg);
 }
 
 /* ---- graphs ---- */
@@ -353,6 +392,8 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     const Frame *f = ctx;
     const int   *scan = f->scan;
 
+    if (f->plain && lower_is_attention(nd->op))
+        return attention_written(to, nd, arg);
     /* its copy too, since nothing may be added to a body behind what leaves it; who needs none leaves it dead */
     if (is_in_body(nd, scan) && !is_computed(nd) && nd->op != OP_next) {
         Ref r = graph_clone_node(to, nd, arg);
@@ -366,8 +407,8 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
         return frame_conv(to, nd, arg, f->plain);
     if (nd->op == OP_overlap)
         return frame_overlap(to, nd, arg[0]);
-    if (nd->op == OP_attention || nd->op == OP_attention_lse)
-        return attention_written(to, nd, arg);
+    if (lower_is_attention(nd->op))
+        return attention_laid_out(to, nd, arg);
     return graph_clone_node(to, nd, arg);
 }
 
@@ -388,7 +429,11 @@ void frame(Module *m, const PassOptions *o)
 
         m->graph[i] = graph_copy(m->graph[i], frame_node, &f);
         copy_written(m->graph[i]);
-        if (!f.plain)
-            m->graph[i] = graph_copy(m->graph[i], frame_dot, NULL);
+        if (f.plain)
+            continue;
+        Dots dots = { .from = m->graph[i] };
+
+        dots.n = attention_gradients(m->graph[i], &dots.gradient);
+        m->graph[i] = graph_copy(m->graph[i], frame_dot, &dots);
     }
 }

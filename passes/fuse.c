@@ -16,6 +16,7 @@
  *   a kernel writes a slot in place only if it reads it solely at the element that it writes.
  * A write that can't obey is deferred: its value goes to scratch and a copy at the end writes the slot.
  */
+#include "passes/attention_group.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
 #include "passes/move.h"
@@ -228,11 +229,32 @@ static bool readers_allow(Fuse *f, int id, int k)
 
 /* ---- decisions ---- */
 
+/* The log-sum-exp of scores is found where these are. */
+static bool try_attention(Fuse *f, int id)
+{
+    const Node *nd = at(f, id);
+
+    for (int j = 1; j < id; j++) {
+        const Node *of = at(f, j);
+
+        if (of->op != OP_attention || of->arg[0].id != nd->arg[0].id || of->arg[1].id != nd->arg[1].id
+            || attr_causal(&of->attr) != attr_causal(&nd->attr) || attr_scale(&of->attr) != attr_scale(&nd->attr)
+            || f->scan[j] != f->scan[id] || !readers_allow(f, id, f->kernel[j]))
+            continue;
+        put(f, id, f->kernel[j]);
+        return true;
+    }
+    return false;
+}
+
 /* Of a window's largest element, the place: found where the element is, as its kernel has the window at hand.  Rows are longer than
  * that, and taken by loops of their own kind. */
 static bool try_sibling(Fuse *f, int id)
 {
     const Node *nd = at(f, id);
+
+    if (nd->op == OP_attention_lse)
+        return try_attention(f, id);
     int64_t each = ty_count(&at(f, nd->arg[0].id)->type) / ty_count(&nd->type);
 
     for (int j = 1; nd->op == OP_argmax && each <= WINDOW && j < id; j++) {
@@ -430,6 +452,33 @@ static void put_result(Fuse *f, int id)
     put(f, id, *k);
 }
 
+/* The gradient of attention is one kernel: its first node opens it, the others join. */
+static void put_group(Fuse *f, int id)
+{
+    int first = 1, k;
+
+    while (f->group[first] != f->group[id])
+        first++;
+    if (first == id) {
+        f->k[new_kernel(f, id)].alone = true;
+        return;
+    }
+    k = f->kernel[first];
+    put(f, id, k);
+    each_kernel(f, id, true, visit_add, &k);
+}
+
+static void find_groups(Fuse *f, bool threads)
+{
+    AttentionGradient *a;
+    int n = threads ? 0 : attention_gradients(f->g, &a), member[ATTENTION_NODES];
+
+    f->group = arena_array(f->mem, int, f->g->nnode);
+    for (int i = 0; i < n; i++)
+        for (int j = f->scan[a[i].p] ? -1 : attention_members(f->g, &a[i], member) - 1; j >= 0; j--)
+            f->group[member[j]] = i + 1;
+}
+
 /* Kernels for all nodes, numbered in order of making. */
 static void assign(Fuse *f)
 {
@@ -440,6 +489,8 @@ static void assign(Fuse *f)
             continue;
         if (scan_is_result(at(f, id)->op))
             put_result(f, id);
+        else if (f->group[id])
+            put_group(f, id);
         else if (try_sibling(f, id))
             continue;
         else if (is_head(at(f, id)) || is_loop(at(f, id))) {
@@ -503,7 +554,7 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
     return to;
 }
 
-static Graph *fuse_graph(const Graph *from)
+static Graph *fuse_graph(const Graph *from, bool threads)
 {
     Arena *mem = &from->m->mem;
     bool *defer = arena_array(mem, bool, from->m->nslot + 1);
@@ -524,6 +575,7 @@ static Graph *fuse_graph(const Graph *from)
         f.steps = scan_steps(f.g);
         f.leave = arena_array(mem, int, scan_free_number(f.g) + 1);
         mark_must(&f);
+        find_groups(&f, threads);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])
                 f.must[f.g->node[id].arg[0].id] = "a slot gets a copy of it, later";
@@ -540,7 +592,6 @@ static Graph *fuse_graph(const Graph *from)
 
 void fuse(Module *m, const PassOptions *o)
 {
-    (void)o;
     for (int i = 0; i < m->ngraph; i++)
-        m->graph[i] = fuse_graph(m->graph[i]);
+        m->graph[i] = fuse_graph(m->graph[i], o->limits.warp > 0);
 }

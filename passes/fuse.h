@@ -26,6 +26,7 @@ typedef struct Fuse {
     const int  *scan;      /* of each node, as scan_of_nodes */
     const int64_t *steps;  /* of each scan */
     int        *leave;     /* of each scan: the kernel that stands for all of it and computes nothing; 0: none yet */
+    int        *group;     /* of each node: the gradient of attention that it is part of, from 1; 0: of none */
     int         nk, words; /* kernels so far; words of deps */
 } Fuse;
 

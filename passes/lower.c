@@ -416,6 +416,52 @@ static double stmt_flops(const Stmt *s)
     return n;
 }
 
+/* The gradient of attention that the kernel is, all of it; NULL: it is something else. */
+static const AttentionGradient *kernel_gradient(const Lower *lo, int number)
+{
+    for (int i = 0; i < lo->ngradient; i++)
+        if (lo->g->node[lo->gradient[i].p].kernel == number)
+            return &lo->gradient[i];
+    return NULL;
+}
+
+/* Those whose nodes fuse put into one kernel. */
+static void find_gradients(Lower *lo)
+{
+    AttentionGradient *all;
+    int                n = attention_gradients(lo->g, &all), member[ATTENTION_NODES];
+
+    lo->gradient = arena_array(lo->mem, AttentionGradient, n);
+    for (int i = 0; i < n; i++) {
+        bool one = true;
+
+        for (int j = attention_members(lo->g, &all[i], member) - 1; j >= 0; j--)
+            one &= lo->g->node[member[j]].kernel == lo->g->node[all[i].p].kernel;
+        if (one)
+            lo->gradient[lo->ngradient++] = all[i];
+    }
+}
+
+static Type kernel_domain(const Lower *lo, const Node *nd, Type last)
+{
+    const AttentionGradient *a = kernel_gradient(lo, lo->number);
+
+    if (lower_is_rows(nd->op))
+        return lower_rows_domain(lo, nd);
+    if (a)
+        last.rank = a->rank - 2;
+    return last;
+}
+
+static double kernel_flops(const Lower *lo, const Node *nd)
+{
+    if (kernel_gradient(lo, lo->number))
+        return lower_attention_gradient_flops(lo, kernel_gradient(lo, lo->number));
+    if (lower_is_attention(nd->op))
+        return lower_attention_flops(lo, nd);
+    return lower_is_sparse(nd->op) ? lower_sparse_flops(lo, nd) : stmt_flops(lo->k->body);
+}
+
 /* Loops over the domain's axes longer than 1, outermost first; the body goes into the last. */
 static Stmt *domain_loops(Lower *lo, Loc loc, Stmt **innermost)
 {
@@ -456,19 +502,21 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     lo->k->scan = nd->op == OP_carry ? 0 : lo->scan[member[0]];
     lo->k->steps = lo->k->scan ? lo->steps[lo->k->scan] : 0;
     lo->k->nvar = lo->k->scan ? 1 : 0;
-    lo->domain = lower_is_rows(nd->op) ? lower_rows_domain(lo, nd) : lo->g->node[member[n - 1]].type;
+    lo->domain = kernel_domain(lo, nd, lo->g->node[member[n - 1]].type);
     lo->nmemo = 0;
     lo->guards = (Guards){ .condition = -1 };
     loops = domain_loops(lo, nd->loc, &innermost);
     lo->out = &body;
     if (lower_is_rows(nd->op))
         lower_rows(lo, nd);
+    else if (kernel_gradient(lo, number))
+        lower_attention_gradient(lo, kernel_gradient(lo, number));
     else
         write_body(lo, member, n);
     if (innermost)
         innermost->body = body.first;
     lo->k->body = loops ? loops : body.first;
-    lo->k->flops = lower_is_sparse(nd->op) ? lower_sparse_flops(lo, nd) : stmt_flops(lo->k->body);
+    lo->k->flops = kernel_flops(lo, nd);
     return lo->k;
 }
 
@@ -479,12 +527,13 @@ static int computing_kernel(const Node *nd) { return scan_is_result(nd->op) ? 0 
 
 static Plan *lower_graph(Module *m, const Graph *g, const PassOptions *o)
 {
-    Lower lo = { .m = m, .g = g, .mem = &m->mem, .p = plan_new(m, g), .in_order = o->limits.warp != 0 };
+    Lower lo = { .m = m, .limits = &o->limits, .g = g, .mem = &m->mem, .p = plan_new(m, g), .in_order = o->limits.warp != 0 };
     int *first = arena_array(lo.mem, int, g->nkernel + 2), *member = arena_array(lo.mem, int, g->nnode);
 
     lo.scan = scan_of_nodes(g);
     lo.steps = scan_steps(g);
     lower_buffers(&lo);
+    find_gradients(&lo);
     for (int id = 1; id < g->nnode; id++)
         first[computing_kernel(&g->node[id])]++;
     for (int k = 0, n = 0; k <= g->nkernel; k++) {      /* counts to places; kernel 0 is no kernel */

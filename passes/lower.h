@@ -4,6 +4,7 @@
 
 #include "ir/scan.h"
 #include "passes/access.h"
+#include "passes/attention_group.h"
 #include "passes/pass.h"
 
 typedef struct Memo { int node; Access at; int condition, value; } Memo;
@@ -13,6 +14,7 @@ typedef struct Guards { int condition, n; Guard *guard; } Guards;
 
 typedef struct Lower {
     Module      *m;
+    const Limits *limits;
     const Graph *g;
     bool        in_order;     /* elements of a fold: threads, not lanes, will share them out */
     Arena       *mem;
@@ -21,6 +23,7 @@ typedef struct Lower {
     const int   *scan;        /* of each node, as scan_of_nodes */
     const int64_t *steps;     /* of each scan */
     int         *stack, *next_stack;     /* of each node: a stack of it; another stack of the same; 0 ends */
+    AttentionGradient *gradient; int ngradient;    /* in the graph; those that are one kernel each */
     int         *slot_buf;    /* buffer of each slot, -1 if it isn't used */
 
     /* the kernel being written */
@@ -51,6 +54,14 @@ bool  lower_is_sparse(Op op);
 Type  lower_sparse_domain(const Lower *lo, const Node *nd);
 void  lower_sparse(Lower *lo, const Node *nd);
 double lower_sparse_flops(const Lower *lo, const Node *nd);
+
+/* And attention, with its log-sum-exp if that is in the kernel (lower_attention.c). */
+bool  lower_is_attention(Op op);
+Type  lower_attention_domain(const Lower *lo, const Node *nd);
+void  lower_attention(Lower *lo, const Node *nd);
+double lower_attention_flops(const Lower *lo, const Node *nd);
+void  lower_attention_gradient(Lower *lo, const AttentionGradient *a);
+double lower_attention_gradient_flops(const Lower *lo, const AttentionGradient *a);
 
 /* The value of node id at the element a where guards hold, `otherwise` elsewhere. */
 int   lower_guarded(Lower *lo, int id, const Access *a, const Guard *guard, int n, double otherwise);

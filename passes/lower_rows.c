@@ -9,7 +9,7 @@
 
 #include "passes/lower.h"
 
-bool lower_is_rows(Op op) { return op == OP_cumsum || op == OP_scatter || lower_is_sparse(op); }
+bool lower_is_rows(Op op) { return op == OP_cumsum || op == OP_scatter || lower_is_sparse(op) || lower_is_attention(op); }
 
 Type lower_rows_domain(const Lower *lo, const Node *nd)
 {
@@ -19,6 +19,8 @@ Type lower_rows_domain(const Lower *lo, const Node *nd)
         return lower_sparse_domain(lo, nd);
     if (lo->in_order && nd->op == OP_scatter)
         return t;
+    if (lower_is_attention(nd->op))
+        return lower_attention_domain(lo, nd);
     t.dim[nd->attr.v[0]] = 1;
     return t;
 }
@@ -160,6 +162,8 @@ void lower_rows(Lower *lo, const Node *nd)
 {
     if (lower_is_sparse(nd->op))
         lower_sparse(lo, nd);
+    else if (lower_is_attention(nd->op))
+        lower_attention(lo, nd);
     else if (nd->op == OP_cumsum)
         running_sum(lo, nd);
     else if (lo->in_order)

@@ -131,7 +131,7 @@ void strides_of(const Stmt *list, int var, Strides *st)
 static bool has_lanes(const Stmt *s)
 {
     for (; s; s = s->next)
-        if (s->kind == ST_FOR && (s->lanes || has_lanes(s->body)))
+        if (s->lanes || has_lanes(s->body))
             return true;
     return false;
 }
@@ -329,5 +329,6 @@ void schedule(Module *m, const PassOptions *o)
         p->kernel = out.k;
         p->nkernel = out.n;
         p->ckernel = out.cap;
+        schedule_merge(p);
     }
 }

@@ -40,4 +40,7 @@ bool   schedule_tile(Nest *nest, KernelList *out);
 /* schedule_gpu.c: the kernel for groups of threads; may give several kernels, appended to out. */
 void   schedule_gpu(Nest *nest, KernelList *out);
 
+/* schedule_merge.c: kernels that run over the same rows, one behind the other, become one. */
+void   schedule_merge(Plan *p);
+
 #endif

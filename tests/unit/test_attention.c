@@ -1,0 +1,176 @@
+/* test_attention.c - attention and its gradient as kernels of their own: in all shapes, beside the oracle, and in memory that does
+ * not grow with the square of their length.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "passes/attention_group.h"
+#include "passes/gradient_rows.h"
+#include "tests/unit/parity.h"
+
+enum { ROUNDS = 40 };
+
+static const Loc nowhere;
+
+typedef struct Shape { int nb; int64_t batch[2], queries, keys, length, width; bool causal, turned; } Shape;
+
+static Ref new_slot(Graph *g, SlotKind kind, Type t)
+{
+    int slot = module_add_slot(g->m, arena_printf(&g->m->mem, "s%d", g->m->nslot), kind, t, nowhere);
+
+    return kind == SLOT_param ? graph_read(g, nowhere, slot) : (Ref){ slot };
+}
+
+/* [B..., rows, columns]; turned: the last two axes of what is stored lie the other way around. */
+static Ref argument(Graph *g, const Shape *s, int64_t rows, int64_t columns)
+{
+    int64_t dim[4], perm[4];
+    Type    t;
+
+    for (int i = 0; i < s->nb; i++)
+        dim[i] = s->batch[i], perm[i] = i;
+    dim[s->nb] = s->turned ? columns : rows;
+    dim[s->nb + 1] = s->turned ? rows : columns;
+    perm[s->nb] = s->nb + 1;
+    perm[s->nb + 1] = s->nb;
+    t = ty_make(DT_f32, s->nb + 2, dim);
+    return s->turned ? graph_transpose(g, nowhere, new_slot(g, SLOT_param, t), perm) : new_slot(g, SLOT_param, t);
+}
+
+static void write(Graph *g, Ref value)
+{
+    /* not the results themselves: what a slot gets is no part of a group */
+    Ref half = graph_op1(g, OP_neg, nowhere, value);
+
+    graph_write(g, nowhere, new_slot(g, SLOT_state, graph_at(g, value)->type).id, half);
+}
+
+/* attention of q, k and v, and what its gradient is for an adjoint: four results. */
+static Module *net(const Shape *s)
+{
+    const bool want[3] = { true, true, true };
+    Module    *m = module_new();
+    Graph     *g = graph_new(m, ENTRY_TRAIN, 1);
+    Ref        arg[3], adjoint, y, out[3];
+
+    arg[0] = argument(g, s, s->queries, s->length);
+    arg[1] = argument(g, s, s->keys, s->length);
+    arg[2] = argument(g, s, s->keys, s->width);
+    adjoint = argument(g, s, s->queries, s->width);
+    y = graph_make(g, OP_attention, nowhere, 3, arg, attr_scores(&m->mem, s->causal, .3), NULL, NULL);
+    Node nd = *graph_at(g, y);
+
+    write(g, y);
+    grad_attention(g, &nd, y, adjoint, want, out);
+    for (int i = 0; i < 3; i++)
+        write(g, out[i]);
+    module_add_graph(m, g);
+    return m;
+}
+
+static void check_near(const Parity *p, const Tensor *value, const char *how)
+{
+    const Graph *g = p->said[0];
+
+    for (int i = 0; i < g->nwrite; i++) {
+        Tensor got = parity_tensor(p->m, p->state, g->write[i].slot), want = value[g->write[i].value.id];
+
+        for (int64_t j = 0; j < ty_count(&want.type); j++) {
+            double a = tensor_get(&got, j, false), b = tensor_get(&want, j, false);
+
+            /* sums of at most 90 terms below 10, rounded in whatever order */
+            if (!(fabs(a - b) <= 1e-4 * (1 + fabs(b))))
+                fail_msg("%s: result %d at %lld: %.9g, by the oracle %.9g", how, i, (long long)j, a, b);
+        }
+    }
+}
+
+/* The whole gradient is one kernel. */
+static bool is_one_kernel(const Graph *g)
+{
+    AttentionGradient *a;
+    int                member[ATTENTION_NODES];
+
+    if (attention_gradients(g, &a) != 1)
+        return false;
+    for (int n = attention_members(g, a, member) - 1; n >= 0; n--)
+        if (g->node[member[n]].kernel != g->node[a->p].kernel)
+            return false;
+    return true;
+}
+
+static void check_shape(Rng *r, const Shape *s, int lanes)
+{
+    Parity p = parity_new(net(s));
+    const char *error;
+
+    for (int i = 0; i < p.m->nslot; i++) {
+        Tensor t = parity_tensor(p.m, p.start, i);
+
+        for (int64_t j = 0; j < ty_count(&t.type); j++)
+            tensor_set(&t, j, (rng_below(r, 2001) - 1000) / 500.0, false);
+    }
+    error = parity_compile(&p, lanes);
+    if (error)
+        fail_msg("%s", error);
+    assert_true(is_one_kernel(p.m->graph[0]));
+    Tensor *value = parity_eval(&p, 0, &p.m->mem);
+
+    error = parity_walk(&p, 0, &p.m->mem);
+    if (error)
+        fail_msg("%s", error);
+    check_near(&p, value, "walker");
+    assert_int_equal(parity_run(&p, 0), 0);
+    check_near(&p, value, "cpu");
+    parity_free(&p);
+}
+
+static void test_shapes(void **state)
+{
+    Rng r = { 3 };
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        Shape s = { .nb = rng_below(&r, 3), .batch = { 1 + rng_below(&r, 2), 1 + rng_below(&r, 3) }, .queries = 1 + rng_below(&r, 40),
+                    .keys = 1 + rng_below(&r, 90), .length = 1 + rng_below(&r, 40), .width = 1 + rng_below(&r, 40),
+                    .causal = rng_below(&r, 2), .turned = rng_below(&r, 2) };
+
+        check_shape(&r, &s, round % 2 ? 16 : 8);
+    }
+}
+
+static int64_t scratch_of(int64_t length)
+{
+    Shape   s = { .nb = 1, .batch = { 2 }, .queries = length, .keys = length, .length = 8, .width = 8, .causal = true };
+    Module *m = net(&s);
+    int64_t bytes;
+
+    assert_null(parity_lower(m, 16));
+    bytes = m->plan[0]->scratch_bytes;
+    module_free(m);
+    return bytes;
+}
+
+/* Twice as long, at most twice as much, and far less than the scores of one head. */
+static void test_memory(void **state)
+{
+    (void)state;
+    for (int64_t length = 256; length <= 2048; length *= 2) {
+        int64_t once = scratch_of(length), twice = scratch_of(2 * length);
+
+        assert_true(twice <= 2 * once);
+        assert_true(once < 2 * length * length);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_shapes), cmocka_unit_test(test_memory) };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
