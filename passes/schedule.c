@@ -277,6 +277,10 @@ static Stmt *plain_nest(Nest *nest)
 
     if (nest->n && !has_lanes(nest->body)) {
         move_last(nest, vector_loop(nest));
+        if ((top = schedule_sums(nest, lanes))) {
+            top->par = true;
+            return top;
+        }
         if (nest->n == 1)
             split_chunks(nest, lanes);
         else

@@ -40,6 +40,9 @@ bool   schedule_tile(Nest *nest, KernelList *out);
 /* schedule_gpu.c: the kernel for groups of threads; may give several kernels, appended to out. */
 void   schedule_gpu(Nest *nest, KernelList *out);
 
+/* schedule_sums.c: sums down columns, several vectors of columns together, the last loop being along columns; NULL: something else. */
+Stmt  *schedule_sums(Nest *nest, int lanes);
+
 /* schedule_merge.c: kernels that run over the same rows, one behind the other, become one. */
 void   schedule_merge(Plan *p);
 
