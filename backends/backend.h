@@ -12,6 +12,7 @@ typedef struct BackendOptions {
     int         opt_level;               /* 0..3 */
     bool        through_par;             /* every kernel is called through NndCall.par, whatever it costs: for who measures them */
     FILE       *times;                   /* load: gets a line an entry, how long its code took; NULL: none */
+    bool        own_functions;           /* no function of the C library's maths is called: what a GPU has, for who measures it */
     /* Of emit alone.  An object always has its image, nnd_<model>; text has it on demand. */
     bool        with_image;
     bool        as_program;              /* exports nnd_program_image instead, a pointer for a program's main */

@@ -56,10 +56,15 @@ static void emit_plan(Emit *e, const Plan *p)
 
 static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, char *why, size_t nwhy)
 {
+    EmitTarget target = cpu_emit_target;
     Arena scratch = { 0 };
     Emit e = { .target = &cpu_emit_target, .index = LLVMInt64TypeInContext(c->C), .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C),
                .through_par = o->through_par };
 
+    if (o->own_functions) {
+        target.function = cpu_own_function;
+        e.target = &target;
+    }
     for (int i = 0; i < m->ngraph; i++)
         if (only < 0 || only == i)
             emit_plan(&e, m->plan[i]);

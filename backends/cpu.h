@@ -93,6 +93,7 @@ LLVMValueRef cpu_intrinsic1(Emit *e, const char *name, LLVMValueRef a);       /*
 
 /* one operation of ops.def on values of equal length (cpu_op.c) */
 LLVMValueRef cpu_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);        /* of f64, and what cpu_math.c lacks, by the C library */
+LLVMValueRef cpu_own_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);    /* the same without a library (cpu_math64.c) */
 LLVMValueRef cpu_op(Emit *e, Op op, Dtype dtype, Dtype from, LLVMValueRef *arg, int narg);
 
 /* functions of f32 as polynomials (cpu_math.c); error bounds in backends/README.md */

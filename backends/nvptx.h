@@ -69,7 +69,4 @@ Meet        *nvptx_meet_branch(Emit *e);
 void         nvptx_meet_rejoin(Emit *e, const Meet *before);
 void         nvptx_barrier(Emit *e);                                          /* all threads of the level meet here */
 
-/* functions without a library (nvptx_math.c, nvptx_math64.c) */
-LLVMValueRef nvptx_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);
-
 #endif

@@ -114,7 +114,7 @@ static LLVMValueRef step(Emit *e, StepPart part)
 }
 
 const EmitTarget nvptx_emit_target = { .wide = true, .base = base, .rows = rows, .step = step, .place = place,
-                                       .function = nvptx_function, .statement = nvptx_statement };
+                                       .function = cpu_own_function, .statement = nvptx_statement };
 
 /* ---- functions ---- */
 
