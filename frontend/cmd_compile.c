@@ -15,9 +15,9 @@
 
 extern char **environ;
 
-typedef enum Product { MAKE_EXE, MAKE_OBJ, MAKE_ASM, MAKE_LLVM, MAKE_HEADER } Product;
-static const char *const product_name[] = { "exe", "obj", "asm", "llvm", "header" };
-static const char *const product_ending[] = { "", ".o", ".s", ".ll", ".h" };
+typedef enum Product { MAKE_EXE, MAKE_OBJ, MAKE_ASM, MAKE_LLVM, MAKE_PTX, MAKE_HEADER } Product;
+static const char *const product_name[] = { "exe", "obj", "asm", "llvm", "ptx", "header" };
+static const char *const product_ending[] = { "", ".o", ".s", ".ll", ".ptx", ".h" };
 
 typedef struct Make {
     Job         job;
@@ -42,6 +42,8 @@ static Product product_of(const Options *o)
     return MAKE_EXE;
 }
 
+static bool is_for_gpu(const Make *k) { return k->job.compile.backend == &backend_nvptx; }
+
 static int check_options(Make *k)
 {
     Options    *o = k->job.o;
@@ -59,6 +61,10 @@ static int check_options(Make *k)
         return complain(o, EXIT_MODEL, "%s has no train block", o->file);
     if (!k->job.compile.backend->needs_plan)
         return complain(o, EXIT_USAGE, "the target %s makes no code", k->job.compile.backend->name);
+    if (k->product == MAKE_PTX && !is_for_gpu(k))
+        return complain(o, EXIT_USAGE, "--emit ptx: the target %s makes none, --target cuda does", k->job.compile.backend->name);
+    if (k->product == MAKE_HEADER && is_for_gpu(k))
+        return complain(o, EXIT_USAGE, "--emit header: what runs on a GPU is called through the runtime, not through a header of its own");
     k->path = o->value[OPTION_output].given ? o->value[OPTION_output].text
             : arena_printf(&o->mem, "%s%s", k->job.checked->name, product_ending[k->product]);
     return EXIT_WELL;
@@ -119,7 +125,7 @@ static int write_failed(Make *k, const char *path)
 /* The product's text or object at path, whole or not at all. */
 static int write_part(Make *k, const char *path)
 {
-    static const EmitKind kind[] = { EMIT_OBJ, EMIT_OBJ, EMIT_ASM, EMIT_LLVM };
+    static const EmitKind kind[] = { EMIT_OBJ, EMIT_OBJ, EMIT_ASM, EMIT_LLVM, EMIT_PTX };
     CompileOptions        c = k->job.compile;
     NndOut                out;
     const char           *why;

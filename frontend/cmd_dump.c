@@ -61,6 +61,8 @@ int cmd_dump(Options *o)
     if (!(status = job_open(&j, o))) {
         if ((s.stage == STAGE_LLVM || s.stage == STAGE_ASM) && !j.compile.backend->needs_plan)
             status = complain(o, EXIT_USAGE, "--after: the target %s makes no code", j.compile.backend->name);
+        else if (s.stage == STAGE_PTX && j.compile.backend != &backend_nvptx)
+            status = complain(o, EXIT_USAGE, "--after: the target %s makes no PTX, --target cuda does", j.compile.backend->name);
         else if ((n = dump_entries(&j, want)) == 0)
             status = complain(o, EXIT_MODEL, "%s has no entry %s", o->file, o->value[OPTION_entry].text);
         else if ((why = compile_dump(stdout, j.model, n, want, s, &j.compile, &o->mem)))

@@ -13,8 +13,8 @@
 #include <string.h>
 #include <time.h>
 
-static const char *const stage_name[] = { "parse", "build", "llvm", "asm", "all" };
-static const Stage       stage_of[] = { STAGE_PARSE, STAGE_BUILD, STAGE_LLVM, STAGE_ASM, STAGE_ALL };
+static const char *const stage_name[] = { "parse", "build", "llvm", "asm", "ptx", "all" };
+static const Stage       stage_of[] = { STAGE_PARSE, STAGE_BUILD, STAGE_LLVM, STAGE_ASM, STAGE_PTX, STAGE_ALL };
 enum { NSTAGE_NAME = sizeof stage_of / sizeof *stage_of };
 
 bool stage_parse(const char *name, StageWant *s)
@@ -211,8 +211,8 @@ static const char *dump_stage(FILE *f, Module *m, StageWant s, const CompileOpti
 
     if (why)
         return why;
-    if (s.stage == STAGE_LLVM || s.stage == STAGE_ASM)
-        return emit(f, m, s.stage == STAGE_LLVM ? EMIT_LLVM : EMIT_ASM, o, mem);
+    if (s.stage == STAGE_LLVM || s.stage == STAGE_ASM || s.stage == STAGE_PTX)
+        return emit(f, m, s.stage == STAGE_LLVM ? EMIT_LLVM : s.stage == STAGE_ASM ? EMIT_ASM : EMIT_PTX, o, mem);
     m->explain = s.stage == STAGE_PASS && s.pass == PASS_fuse;
     module_print(f, m);
     return NULL;

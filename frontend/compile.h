@@ -44,7 +44,7 @@ double compile_clock_ms(void);
 void   compile_time(FILE *f, const char *stage, double elapsed_ms);
 
 /* Which landing dump prints. */
-typedef enum Stage { STAGE_PARSE, STAGE_BUILD, STAGE_PASS, STAGE_LLVM, STAGE_ASM, STAGE_ALL } Stage;
+typedef enum Stage { STAGE_PARSE, STAGE_BUILD, STAGE_PASS, STAGE_LLVM, STAGE_ASM, STAGE_PTX, STAGE_ALL } Stage;
 typedef struct StageWant { Stage stage; Pass pass; } StageWant;
 
 bool stage_parse(const char *name, StageWant *s);
