@@ -6,8 +6,6 @@
  */
 #include "passes/schedule_gpu_tile.h"
 
-enum { MOST_UNROLLED = 8 };
-
 /* The axis' number, a multiple of lanes, cut into its indices; the innermost is lane behind what that says. */
 static void count_axis(GpuTile *t, KList *l, const GpuAxis *a, Affine number, bool wraps, int lanes, Affine lane)
 {
@@ -34,67 +32,154 @@ static Affine divided(Gpu *g, Affine a, int64_t by)
     return r;
 }
 
-/* The element, or 0 behind the end of the fold; into its place. */
-static void store_element(GpuTile *t, const GpuSide *s, int within, Affine at, KList *l)
-{
-    Gpu  *g = t->g;
-    Dtype dt = t->head.local[0]->dtype;
-    int   value[3];
+/* How a tile's unit gets where it belongs. */
+typedef enum Way { WAY_STORE, WAY_COPY, WAY_HOLD } Way;
 
-    kern_append(l, gpu_copy(g, s->list));
-    value[1] = s->value + g->value_base;
-    if (within >= 0) {
-        value[0] = within;
-        value[2] = gpu_const(g, l, dt, 0);
-        value[1] = gpu_let(g, l, OP_select, dt, dt, 3, value);
-    }
-    gpu_set(g, l, t->memory, dt, at, value[1]);
+/* What one thread does: unit `unit` of the tile, s->lanes elements along the fold or across it. */
+typedef struct Unit {
+    Affine number, thread;      /* of the unit; of the thread */
+    Affine turn;                /* of the thread's units */
+    Affine k, x, lane;          /* where it is in the tile, in units and lanes */
+    Affine from, place;
+    Way    way;
+} Unit;
+
+static Affine place_of(GpuTile *t, const GpuSide *s, const Unit *u)
+{
+    Arena *mem = t->g->mem;
+    int    deep = s->along ? s->lanes : 1, wide = s->along ? 1 : s->lanes;
+    Affine at = aff_add(mem, aff_scale(mem, u->k, s->step * deep), aff_scale(mem, u->x, wide));
+
+    at = aff_add(mem, at, aff_scale(mem, u->lane, s->along ? s->step : 1));
+    return aff_add(mem, aff_add(mem, at, aff_const(s->at)), u->place);
 }
 
-/* Unit `unit` of the tile: s->lanes elements along the fold or across it. */
-static void load_unit(GpuTile *t, const GpuSide *s, Affine from, Affine unit, KList *l)
+static Affine held_at(GpuTile *t, const GpuSide *s, const Unit *u)
 {
-    Gpu    *g = t->g;
-    int     which = s == &t->side[1], lane = s->lanes > 1 ? gpu_var(g) : -1, within = -1;
-    int     deep = s->along ? t->shape.depth / s->lanes : t->shape.depth, wide = s->along ? s->tile : s->tile / s->lanes;
-    Affine  k = gpu_part(g, l, unit, s->along ? 1 : wide, deep), x = gpu_part(g, l, unit, s->along ? deep : 1, wide), at;
-    Affine  lanes = lane < 0 ? aff_const(0) : aff_var(g->mem, lane, 1), number;
-    int64_t covered = t->chunk * t->splits;
-    KList   body = { 0 };
-    Stmt   *loop;
+    Arena *mem = t->g->mem;
 
-    number = aff_add(g->mem, s->along ? divided(g, from, s->lanes) : from, k);
-    count_axis(t, l, &t->fold, number, covered != t->fold.count, s->along ? s->lanes : 1, lanes);
-    if (covered != t->fold.count)
-        within = gpu_within(g, l, &(Guard){ number, t->fold.count / (s->along ? s->lanes : 1) }, 1);
-    number = aff_add(g->mem, aff_scale(g->mem, t->group[which], wide), x);
-    count_axis(t, l, s->axis, number, s->axis->count % s->tile != 0, s->along ? 1 : s->lanes, lanes);
-    at = aff_add(g->mem, aff_scale(g->mem, k, s->step * (s->along ? s->lanes : 1)), aff_scale(g->mem, x, s->along ? 1 : s->lanes));
-    at = aff_add(g->mem, aff_add(g->mem, at, aff_const(s->at)), aff_scale(g->mem, lanes, s->along ? s->step : 1));
-    store_element(t, s, within, at, lane < 0 ? l : &body);
-    if (lane < 0)
-        return;
-    loop = gpu_for(g, lane, s->lanes, body.first);
-    loop->lanes = s->lanes;
+    return aff_add(mem, aff_add(mem, aff_scale(mem, u->thread, s->each), aff_scale(mem, u->turn, s->lanes)), u->lane);
+}
+
+/* The element, or 0 behind the end of the fold. */
+static void store_element(GpuTile *t, const GpuSide *s, const Unit *u, int within, KList *l)
+{
+    Gpu  *g = t->g;
+    Stmt *made = gpu_copy(g, s->list);
+    int   value[3] = { within, s->value + g->value_base };
+
+    if (within >= 0 && u->way == WAY_COPY) {
+        made->narg = 1;
+        made->arg[0] = within;
+    }
+    kern_append(l, made);
+    if (within >= 0 && u->way != WAY_COPY) {
+        value[2] = gpu_const(g, l, DT_f32, 0);
+        value[1] = gpu_let(g, l, OP_select, DT_f32, DT_f32, 3, value);
+    }
+    if (u->way == WAY_HOLD)
+        gpu_set(g, l, s->held, DT_f32, held_at(t, s, u), value[1]);
+    else
+        gpu_set(g, l, t->memory, DT_f32, place_of(t, s, u), value[1]);
+}
+
+/* Lanes of a unit around its element. */
+static void lanes_around(GpuTile *t, const GpuSide *s, const Unit *u, Stmt *element, KList *l)
+{
+    Stmt *loop = element;
+
+    if (s->lanes > 1) {
+        loop = gpu_for(t->g, u->lane.term[0].var, s->lanes, element);
+        loop->lanes = s->lanes;
+    }
     kern_append(l, loop);
 }
 
-void gpu_load(GpuTile *t, const GpuSide *s, Affine from, KList *l)
+static void cut_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
 {
-    Gpu   *g = t->g;
-    int    units = s->tile * t->shape.depth / s->lanes, threads = units < t->threads ? units : t->threads, each = units / threads;
-    int    thread = gpu_var(g), unit = each > 1 ? gpu_var(g) : -1;
-    Affine at = aff_var(g->mem, thread, 1);
-    KList  body = { 0 };
-    Stmt  *loop;
+    int deep = s->along ? t->shape.depth / s->lanes : t->shape.depth, wide = s->along ? s->tile : s->tile / s->lanes;
 
-    if (each > 1)
-        at = aff_add(g->mem, at, aff_var(g->mem, unit, threads));
-    load_unit(t, s, from, at, &body);
+    u->lane = s->lanes > 1 ? aff_var(t->g->mem, gpu_var(t->g), 1) : aff_const(0);
+    u->k = gpu_part(t->g, l, u->number, s->along ? 1 : wide, deep);
+    u->x = gpu_part(t->g, l, u->number, s->along ? deep : 1, wide);
+}
+
+static void load_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
+{
+    Gpu    *g = t->g;
+    int     which = s == &t->side[1], deep = s->along ? s->lanes : 1, within = -1;
+    int64_t covered = t->chunk * t->splits;
+    bool    wraps = covered != t->fold.count;
+    KList   element = { 0 };
+    Affine  number;
+
+    cut_unit(t, s, u, l);
+    number = aff_add(g->mem, divided(g, u->from, deep), u->k);
+    count_axis(t, l, &t->fold, number, wraps || t->ahead, deep, u->lane);
+    if (wraps)
+        within = gpu_within(g, l, &(Guard){ number, t->fold.count / deep }, 1);
+    number = aff_add(g->mem, aff_scale(g->mem, t->group[which], s->tile / (s->along ? 1 : s->lanes)), u->x);
+    count_axis(t, l, s->axis, number, s->axis->count % s->tile != 0, s->along ? 1 : s->lanes, u->lane);
+    store_element(t, s, u, within, &element);
+    lanes_around(t, s, u, element.first, l);
+}
+
+static void release_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
+{
+    Gpu  *g = t->g;
+    KList element = { 0 };
+
+    cut_unit(t, s, u, l);
+    gpu_set(g, &element, t->memory, DT_f32, place_of(t, s, u), gpu_get(g, &element, s->held, DT_f32, held_at(t, s, u)));
+    lanes_around(t, s, u, element.first, l);
+}
+
+int gpu_load_units(const GpuTile *t, const GpuSide *s, int *threads)
+{
+    int units = s->tile * t->shape.depth / s->lanes;
+
+    *threads = units < t->threads ? units : t->threads;
+    return units / *threads;
+}
+
+static void all_units(GpuTile *t, const GpuSide *s, Unit *u, void (*one)(GpuTile *, const GpuSide *, Unit *, KList *), KList *l)
+{
+    Gpu  *g = t->g;
+    int   threads, each = gpu_load_units(t, s, &threads), thread = gpu_var(g), turn = each > 1 ? gpu_var(g) : -1;
+    KList body = { 0 };
+    Stmt *loop;
+
+    u->thread = aff_var(g->mem, thread, 1);
+    u->turn = each > 1 ? aff_var(g->mem, turn, 1) : aff_const(0);
+    u->number = aff_add(g->mem, u->thread, aff_scale(g->mem, u->turn, threads));
+    one(t, s, u, &body);
     if (each > 1) {
-        loop = gpu_for(g, unit, each, body.first);
-        loop->unroll = each <= MOST_UNROLLED;
+        loop = gpu_for(g, turn, each, body.first);
+        loop->unroll = true;
         body.first = loop;
     }
-    kern_append(l, gpu_block(g, thread, threads, body.first));
+    loop = gpu_block(g, thread, threads, body.first);
+    loop->async = u->way == WAY_COPY;
+    kern_append(l, loop);
+}
+
+void gpu_load(GpuTile *t, const GpuSide *s, Affine from, Affine place, KList *l)
+{
+    Unit u = { .from = from, .place = place, .way = t->ahead && s->copied ? WAY_COPY : WAY_STORE };
+
+    all_units(t, s, &u, load_unit, l);
+}
+
+void gpu_hold(GpuTile *t, const GpuSide *s, Affine from, KList *l)
+{
+    Unit u = { .from = from, .way = WAY_HOLD };
+
+    all_units(t, s, &u, load_unit, l);
+}
+
+void gpu_release(GpuTile *t, const GpuSide *s, Affine place, KList *l)
+{
+    Unit u = { .place = place, .way = WAY_STORE };
+
+    all_units(t, s, &u, release_unit, l);
 }

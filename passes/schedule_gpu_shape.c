@@ -5,11 +5,11 @@
  */
 #include "passes/schedule_gpu_tile.h"
 
-enum { STEP_CYCLES = 900, SECOND_CYCLES = 6000, MOST_SPLITS = 32 };
+enum { STEP_CYCLES = 700, SECOND_CYCLES = 6000, MOST_SPLITS = 32 };
 
 static const GpuShape shapes[] = {
     { 128, 128, 8, 8, 8, 1 }, { 128, 64, 8, 8, 4, 1 }, { 64, 64, 16, 4, 4, 1 },
-    { 32, 32, 32, 4, 4, 4 },  { 16, 64, 32, 4, 4, 4 }, { 64, 16, 32, 4, 4, 4 }, { 16, 16, 64, 4, 4, 16 },
+    { 32, 32, 64, 4, 4, 4 },  { 16, 64, 32, 4, 4, 4 }, { 64, 16, 32, 4, 4, 4 }, { 16, 16, 128, 4, 4, 16 },
 };
 
 static int64_t up(int64_t n, int64_t by) { return (n + by - 1) / by; }

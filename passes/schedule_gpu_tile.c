@@ -93,7 +93,8 @@ static void look_at_side(GpuTile *t, GpuSide *s)
 
     s->along = fold && (!across || innermost(&t->fold) > innermost(s->axis));
     a = s->along ? &t->fold : s->axis;
-    s->lanes = a->n && gpu_takes_vectors(t->g->nest, s->list, a->var[a->n - 1], innermost(a), 4) ? 4 : 1;
+    s->copied = t->g->nest->limits->async && s->list->kind == ST_LOAD && !s->list->next && !s->list->narg && s->list->dtype == DT_f32;
+    s->lanes = !(s->along && s->copied) && a->n && gpu_takes_vectors(t->g->nest, s->list, a->var[a->n - 1], innermost(a), 4) ? 4 : 1;
 }
 
 /* ---- products ---- */
@@ -113,7 +114,7 @@ static Own own_elements(GpuTile *t, Affine thread, int each, int tile)
 }
 
 /* The thread's elements of a factor at place k of the piece, as registers. */
-static int own_factor(GpuTile *t, const GpuSide *s, Affine k, Affine thread, int each, KList *l)
+static int own_factor(GpuTile *t, const GpuSide *s, Affine place, Affine k, Affine thread, int each, KList *l)
 {
     Gpu   *g = t->g;
     int    local = gpu_local(g, l, DT_f32, each, SCOPE_OWN, 0, 0);
@@ -122,6 +123,7 @@ static int own_factor(GpuTile *t, const GpuSide *s, Affine k, Affine thread, int
     KList  body = { 0 };
     Stmt  *loop;
 
+    from = aff_add(g->mem, from, place);
     if (o.half >= 0)
         to = aff_add(g->mem, to, aff_var(g->mem, o.half, 4));
     gpu_set(g, &body, local, DT_f32, to, gpu_get(g, &body, t->memory, DT_f32, from));
@@ -169,7 +171,8 @@ static Seat seat_of(GpuTile *t, Affine thread, KList *l)
     return s;
 }
 
-static void add_products(GpuTile *t, KList *l)
+/* Of the tiles that begin `place` behind the sides' own. */
+static void add_products(GpuTile *t, Affine place, KList *l)
 {
     Gpu   *g = t->g;
     int    thread = gpu_var(g), k = gpu_var(g), each = t->shape.depth / t->shape.slices, a, b;
@@ -179,8 +182,8 @@ static void add_products(GpuTile *t, KList *l)
     Stmt  *loop;
 
     at = aff_add(g->mem, aff_scale(g->mem, s.slice, each), aff_var(g->mem, k, 1));
-    a = own_factor(t, &t->side[0], at, s.row, t->shape.m, &one);
-    b = own_factor(t, &t->side[1], at, s.column, t->shape.n, &one);
+    a = own_factor(t, &t->side[0], place, at, s.row, t->shape.m, &one);
+    b = own_factor(t, &t->side[1], place, at, s.column, t->shape.n, &one);
     own_products(t, a, b, number, &one);
     loop = gpu_for(g, k, each, one.first);
     loop->unroll = true;
@@ -268,7 +271,7 @@ static void finish_results(GpuTile *t, Affine part, int rows, KList *l)
 
 static int64_t memory_needed(const GpuTile *t)
 {
-    int64_t factors = t->side[1].at + t->side[1].step * t->shape.depth;
+    int64_t factors = t->factors * (1 + t->ahead);
     int64_t results = (int64_t)t->shape.slices * t->shape.rows / (t->shape.m / 4) * t->shape.columns;
 
     return factors > results ? factors : results;
@@ -293,31 +296,88 @@ static Stmt *wrap_grid(GpuTile *t, Stmt *body, const int *var, const int64_t *ex
     return body;
 }
 
+/* One piece of the fold after another. */
+static void plain_steps(GpuTile *t, Affine from, KList *l)
+{
+    Gpu  *g = t->g;
+    int   step = gpu_var(g);
+    KList body = { 0 };
+
+    from = aff_add(g->mem, from, aff_var(g->mem, step, t->shape.depth));
+    gpu_load(t, &t->side[0], from, aff_const(0), &body);
+    gpu_load(t, &t->side[1], from, aff_const(0), &body);
+    add_products(t, aff_const(0), &body);
+    kern_append(l, gpu_for(g, step, t->chunk / t->shape.depth, body.first));
+}
+
+/* While products of one tile are made the next is fetched: copied to the other place, or held in registers. */
+static void steps_ahead(GpuTile *t, Affine from, KList *l)
+{
+    Gpu   *g = t->g;
+    int    pair = gpu_var(g), side = gpu_var(g), copies = 0;
+    Affine here = aff_var(g->mem, side, t->factors), there = aff_add(g->mem, aff_const(t->factors), aff_var(g->mem, side, -t->factors)), next;
+    KList  body = { 0 };
+    Stmt  *loop;
+
+    for (int i = 0; i < 2; i++)
+        gpu_load(t, &t->side[i], from, aff_const(0), l);
+    next = aff_add(g->mem, aff_var(g->mem, pair, 2 * t->shape.depth), aff_var(g->mem, side, t->shape.depth));
+    next = aff_add(g->mem, aff_add(g->mem, from, next), aff_const(t->shape.depth));
+    for (int i = 0; i < 2; i++) {
+        copies += t->side[i].copied;
+        if (t->side[i].copied)
+            gpu_load(t, &t->side[i], next, there, &body);
+        else
+            gpu_hold(t, &t->side[i], next, &body);
+    }
+    if (copies)
+        kern_add(g->mem, &body, ST_WAIT, g->nest->k->loc)->count = copies;
+    add_products(t, here, &body);
+    for (int i = 0; i < 2; i++)
+        if (!t->side[i].copied)
+            gpu_release(t, &t->side[i], there, &body);
+    loop = gpu_for(g, side, 2, body.first);
+    loop->unroll = true;
+    kern_append(l, gpu_for(g, pair, t->chunk / t->shape.depth / 2, loop));
+    if (copies)         /* what was fetched last is not used, but the place is used again */
+        kern_add(g->mem, l, ST_WAIT, g->nest->k->loc)->count = 0;
+}
+
+static void declare(GpuTile *t, KList *l)
+{
+    Gpu    *g = t->g;
+    int64_t each = (int64_t)t->shape.m * t->shape.n;
+
+    t->memory = gpu_local(g, l, DT_f32, memory_needed(t), SCOPE_GROUP, 0, 0);
+    t->acc = gpu_local(g, l, DT_f32, t->threads * each, SCOPE_EACH, each, 0);
+    for (int i = 0; i < 2; i++) {
+        GpuSide *s = &t->side[i];
+        int      threads;
+
+        s->each = (int64_t)gpu_load_units(t, s, &threads) * s->lanes;
+        if (t->ahead && !s->copied)
+            s->held = gpu_local(g, l, DT_f32, t->threads * s->each, SCOPE_EACH, s->each, 0);
+    }
+}
+
 static void write_tile(GpuTile *t)
 {
     Gpu    *g = t->g;
     int64_t extent[3] = { t->batch.count * t->splits, (t->row.count + t->shape.rows - 1) / t->shape.rows,
                           (t->column.count + t->shape.columns - 1) / t->shape.columns };
-    int     var[3], step, parts = t->shape.m / 4, part, rows = t->shape.rows / parts;
-    Affine  first = grid_number(t, extent[0], &var[0]), from, part_at;
+    int     var[3], parts = t->shape.m / 4, part, rows = t->shape.rows / parts;
+    Affine  first = grid_number(t, extent[0], &var[0]), part_at;
     KList   l = { 0 }, body = { 0 };
 
     t->group[0] = grid_number(t, extent[1], &var[1]);
     t->group[1] = grid_number(t, extent[2], &var[2]);
-    t->memory = gpu_local(g, &l, DT_f32, memory_needed(t), SCOPE_GROUP, 0, 0);
-    t->acc = gpu_local(g, &l, DT_f32, (int64_t)t->threads * t->shape.m * t->shape.n, SCOPE_EACH, (int64_t)t->shape.m * t->shape.n, 0);
+    declare(t, &l);
     t->split_at = t->splits > 1 ? gpu_part(g, &l, first, 1, t->splits) : aff_const(0);
     t->batch_at = t->splits > 1 ? gpu_part(g, &l, first, t->splits, t->batch.count) : first;
     gpu_count(g, &l, t->batch_at, t->batch.var, t->batch.extent, t->batch.n, false);
-    step = gpu_var(g);
-    from = aff_add(g->mem, aff_scale(g->mem, t->split_at, t->chunk), aff_var(g->mem, step, t->shape.depth));
-    gpu_load(t, &t->side[0], from, &body);
-    gpu_load(t, &t->side[1], from, &body);
-    add_products(t, &body);
-    kern_append(&l, gpu_for(g, step, t->chunk / t->shape.depth, body.first));
+    (t->ahead ? steps_ahead : plain_steps)(t, aff_scale(g->mem, t->split_at, t->chunk), &l);
     part = gpu_var(g);
     part_at = parts > 1 ? aff_var(g->mem, part, 1) : aff_const(0);
-    body = (KList){ 0 };
     stage(t, part_at, rows, &body);
     finish_results(t, part_at, rows, &body);
     if (parts > 1) {
@@ -333,13 +393,15 @@ static void settle_shape(GpuTile *t)
     gpu_shape(t, &t->shape, &t->splits);
     t->threads = t->shape.rows / t->shape.m * (t->shape.columns / t->shape.n) * t->shape.slices;
     t->chunk = (t->fold.count + t->splits - 1) / t->splits;
-    t->chunk = (t->chunk + t->shape.depth - 1) / t->shape.depth * t->shape.depth;
+    t->ahead = t->chunk > t->shape.depth;
+    t->chunk = (t->chunk + t->shape.depth * (1 + t->ahead) - 1) / (t->shape.depth * (1 + t->ahead)) * (t->shape.depth * (1 + t->ahead));
     t->side[0].tile = t->shape.rows;
     t->side[1].tile = t->shape.columns;
     for (int i = 0; i < 2; i++)
         t->side[i].step = t->side[i].tile + PAD;
     t->side[0].at = 0;
     t->side[1].at = t->side[0].step * t->shape.depth;
+    t->factors = t->side[1].at + t->side[1].step * t->shape.depth;
 }
 
 /* ---- the second kernel of a split fold ---- */

@@ -20,6 +20,8 @@ typedef struct GpuSide {
     int64_t  at, step;          /* where, and from one element of the fold to the next */
     bool     along;             /* neighbours in memory run along the fold */
     int      lanes;             /* 4 of them are one access, or 1 */
+    bool     copied;            /* an element is one number as it lies in a buffer, so tiles are copied while products are made */
+    int      held; int64_t each;    /* else registers have the next tile meanwhile, each of so many a thread */
 } GpuSide;
 
 typedef struct GpuTile {
@@ -32,13 +34,22 @@ typedef struct GpuTile {
     int      threads, splits;
     int      split_var;         /* of the nest: the split's number in what is stored; -1 where there is one */
     int64_t  chunk;             /* of the fold, in each split; a multiple of depth */
+    bool     ahead;             /* the next tile is fetched while products are made: there are two places for each */
+    int64_t  factors;           /* elements of group memory that a tile of both takes */
     int      memory, acc;       /* locals */
     Affine   group[2], batch_at, split_at;
 } GpuTile;
 
 /* schedule_gpu_shape.c: the shape of a group's tile and the number of splits, a function of these numbers alone. */
 void gpu_shape(const GpuTile *t, GpuShape *shape, int *splits);
-/* schedule_gpu_load.c: a tile of one factor from `from` on in the fold, into group memory. */
-void gpu_load(GpuTile *t, const GpuSide *s, Affine from, KList *l);
+/* schedule_gpu_load.c: tiles of one factor.
+ * load    from `from` on in the fold into group memory, `place` behind the side's own: copied where it can be
+ * hold    into the registers held
+ * release from there into group memory */
+void gpu_load(GpuTile *t, const GpuSide *s, Affine from, Affine place, KList *l);
+void gpu_hold(GpuTile *t, const GpuSide *s, Affine from, KList *l);
+void gpu_release(GpuTile *t, const GpuSide *s, Affine place, KList *l);
+/* Units of a tile that a thread loads, and how many threads do. */
+int  gpu_load_units(const GpuTile *t, const GpuSide *s, int *threads);
 
 #endif
