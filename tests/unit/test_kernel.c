@@ -104,6 +104,8 @@ static void same_list(const Stmt *a, const Stmt *b)
         assert_int_equal(a->stream, b->stream);
         assert_true(a->buf == b->buf && a->local == b->local && a->extent == b->extent && a->count == b->count);
         assert_true(a->par == b->par && a->unroll == b->unroll && a->lanes == b->lanes);
+        assert_true(a->grid == b->grid && a->block == b->block && a->async == b->async && a->scope == b->scope && a->each == b->each);
+        assert_true(a->bf16 == b->bf16 && a->operand[0] == b->operand[0] && a->operand[1] == b->operand[1]);
         if (a->kind == ST_LET)
             assert_true(a->op == b->op && a->from == b->from);
         if (a->kind == ST_FOLD)
@@ -208,6 +210,52 @@ static void test_numbers(void **state)
     module_free(m);
 }
 
+/* ---- thread groups ---- */
+
+static const char group_text[] =
+    "nnd-ir 1\nslot @x : state f32[512]\nslot @y : state f32[512]\ngraph train 1 {\n  %1 = read @x : f32[512]\n}\nplan train 1 {\n"
+    "  buffer b0 : state+0 f32[512] @x\n  buffer b1 : state+2048 f32[512] @y\n  scratch 0\n  kernel k1 \"\" scheduled flops 0 {\n"
+    "    for i0 < 1 grid {\n      for i1 < 2 grid {\n        local l0 : f32[512] group\n        local l1 : f32[64] each 1 = 0\n"
+    "        local l2 : f32[256] each 4 = 0\n        for i2 < 64 block async {\n          for i3 < 8 vec 4 {\n"
+    "            %0 = load b0[8*i2 + i3] : f32\n            set l0[8*i2 + i3], %0\n          }\n        }\n        wait 0\n"
+    "        for i4 < 2 block {\n          mma tf32 l2[128*i4], l0[128*i4 : 8], l0[256 : 8]\n        }\n"
+    "        for i5 < 2 block {\n          for i6 < 32 block {\n            %1 = get l2[128*i5 + 4*i6 + 3] : f32\n"
+    "            set l1[32*i5 + i6], %1\n          }\n          %2 = fold add l1[32*i5 .. 32] : f32\n          store b1[256*i1 + i5], %2\n        }\n"
+    "        for i7 < 64 block {\n          part i8 < 8 = i7 / 1\n          part i9 < 8 = i7 / 8\n          %3 = get l0[8*i8 + i9] : f32\n"
+    "          set l1[i7], %3\n        }\n        %4 = fold add l1[0 .. 64] : f32\n        store b1[256*i1 + 2], %4\n      }\n    }\n  }\n}\n";
+
+/* Every word of it, read, printed, read again, and walked: x is 1, 2, 3, ... in rows of 8; A is rows of it, B begins at 256. */
+static void test_group(void **state)
+{
+    Module *m = module_read("<text>", group_text, sizeof group_text - 1);
+    float   memory[1024] = { 0 }, *y = memory + 512;
+    double  fold[2] = { 0 };
+    WalkEnv env = { .state = memory };
+
+    (void)state;
+    if (m->diag.nerror)
+        fail_msg("%s", m->diag.text);
+    const char *why = plan_verify(m->plan[0], &m->mem);
+    if (why)
+        fail_msg("%s", why);
+    check_text(m);
+    for (int i = 0; i < 512; i++)
+        memory[i] = (float)(i + 1);
+    assert_null(plan_walk(m->plan[0], &env, &m->mem));
+    for (int w = 0; w < 2; w++)                         /* result 3 of a lane: rows 8 .. 15, odd columns */
+        for (int i = 8; i < 16; i++)
+            for (int j = 1; j < 8; j += 2)
+                for (int k = 0; k < 8; k++)
+                    fold[w] += (128.0 * w + 8 * i + k + 1) * (256.0 + 8 * k + j + 1);
+    for (int i = 0; i < 2; i++) {
+        assert_true(fabs(y[256 * i] - fold[0]) <= 1e-6 * fold[0] && fabs(y[256 * i + 1] - fold[1]) <= 1e-6 * fold[1]);
+        assert_true(y[256 * i + 2] == 64 * 65 / 2);
+    }
+    Group g = kernel_group(m->plan[0]->kernel[0]);
+    assert_true(g.threads == 64 && g.inner[1] == 32 && g.ngrid == 2 && g.grid[0] == 1 && g.grid[1] == 2);
+    module_free(m);
+}
+
 /* ---- mistakes ---- */
 
 /* One kernel over @p : f32[8] and the scratch b1 : f32[16], and what the verifier says of it. */
@@ -278,6 +326,32 @@ static const Mistake mistake[] = {
     { "for i0 < 8 sieve 4 {\n%0 = 1 : bool\n%1 = 1 : f32\nstore b0[i0], %1\nif %0 {\n}\n}", "more than values and an `if`" },
     { "for i0 < 8 sieve 4 {\n%0 = 1 : bool\n%1 = 1 : f32\nif %0 {\nstore b0[i0], %1\n}\n}", "where it can't be seen" },
     { "for i0 < 8 par {\n%0 = 1 : bool\nif %0 {\n%1 = 1 : f32\nstore b0[0], %1\n}\n}", "store to the same place" },
+    { "for i0 < 2 {\nfor i1 < 2 grid {\n}\n}", "where there is no thread group" },
+    { "wait 0", "no thread group" },
+    { "for i0 < 2 grid {\nfor i1 < 2 grid {\n}\n%0 = 1 : f32\n}", "the grid loop i1 is not all that stands there" },
+    { "for i0 < 2 grid {\nfor i1 < 2 grid {\n}\n}\n%0 = 1 : f32", "is not all that stands there" },
+    { "for i0 < 2 grid unroll {\n}", "has another mark" },
+    { "for i0 < 2 grid {\nfor i1 < 2 sieve 4 {\n%0 = 1 : bool\nif %0 {\n}\n}\n}", "i1 is sieve" },
+    { "for i0 < 2 grid {\nfor i1 < 2048 block {\n}\n}", "2048 threads, more than 1024" },
+    { "for i0 < 2 grid {\nfor i1 < 2 block {\nfor i2 < 8 block {\n}\n}\nfor i3 < 2 block {\nfor i4 < 4 block {\n}\n}\n}", "has 4 threads where another has 8" },
+    { "for i0 < 2 grid {\nfor i1 < 8 vec 4 {\n}\nfor i2 < 8 block {\n}\n}", "is not of one thread" },
+    { "for i0 < 2 grid {\nfor i2 < 8 block {\nfor i1 < 6 vec 4 {\n}\n}\n}", "runs 6 times, 4 at a time" },
+    { "for i0 < 2 grid {\nfor i1 < 8 block {\nlocal l0 : f32[8] group\n}\n}", "declared in the block loop i1" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[8] each 2 = 0\nfor i1 < 8 block {\n}\n}", "8 threads have 2 each" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[16] each 2 = 0\nfor i1 < 8 block {\n%0 = get l0[i1] : f32\n}\n}", "stands there 1 times, not 2" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[16] each 2 = 0\nfor i1 < 7 block {\n%0 = get l0[2*i1 + 2] : f32\n}\nfor i2 < 8 block {\n}\n}", "beyond the thread's own 2" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[16] each 2 = 0\nfor i1 < 8 block {\nfor i2 < 2 {\n%0 = get l0[2*i1 + i2] : f32\n}\n}\n}", "i2, which is not unrolled" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[8] each 1 = 0\n%0 = get l0[0] : f32\nfor i1 < 8 block {\n}\n}", "reached by many alike" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[8] each 1 = 0\n%0 = fold add l0[0 .. 4] : f32\nfor i1 < 8 block {\n}\n}", "over 4 threads, there are 8" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[8] group\n%0 = 1 : f32\nset l0[0], %0\nfor i1 < 8 block {\n}\n}", "l0 is set by no thread" },
+    { "for i0 < 2 grid {\nfor i1 < 8 block {\nwait 0\n}\n}", "a wait in the block loop i1" },
+    { "for i0 < 1 grid {\nfor i1 < 8 block async {\n%0 = 1 : f32\n}\n}", "does more than copy" },
+    { "for i0 < 1 grid {\nlocal l0 : f32[512] group\nlocal l1 : f32[8192] each 8 = 0\nfor i1 < 32 block {\nmma tf32 l1[8*i1], l0[0 : 8], l0[0 : 8]\n}\n}",
+      "8 times, not 256" },
+    { "for i0 < 1 grid {\nlocal l0 : f32[64] group\nlocal l1 : f32[128] each 4 = 0\nfor i1 < 1 block {\nmma tf32 l1[128*i1], l0[0 : 8], l0[0 : 8]\n}\n}",
+      "l0 is touched at 0 .. 127" },
+    { "for i0 < 4 {\npart i1 < 2 = i0 - 1 / 2\n}", "a number that may be -1" },
+    { "for i0 < 9 {\npart i1 < 9 = i0 / 1\n%0 = load b0[i1] : f32\n}", "b0 is touched at 0 .. 8" },
     { "for i0 < 1000000000000 {\nfor i1 < 1000000000000 {\n%0 = index 100000000000000*i0 + i1 : i32\n}\n}", "too large" },
 };
 
@@ -442,6 +516,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text),
         cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_group),
         cmocka_unit_test(test_mistakes),
         cmocka_unit_test(test_buffers),
         cmocka_unit_test(test_noise),

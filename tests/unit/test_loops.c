@@ -44,6 +44,12 @@ static const char *const fine[] = {
     "for i0 < 8 vec 8 {\nlocal l0 : f32[1] = 0\n%0 = 1 : f32\nset l0[0], %0\n%1 = fold add l0[0 .. 1] : f32\n}",
     "for i0 < 1 par {\n%0 = 1 : f32\nstore b0[0], %0\n}",                                          /* only one iteration */
     "for i0 < 8 par {\n%0 = load b0[0] : f32\n}",                                                  /* nothing is written */
+    "for i0 < 2 grid {\nfor i1 < 30 block {\npart i2 < 6 = 30*i0 + i1 / 1\npart i3 < 10 = 30*i0 + i1 / 6\n"     /* a transposed count */
+    "%0 = 1 : f32\nstore b0[10*i2 + i3], %0\n}\n}",
+    "for i0 < 2 grid {\nfor i1 < 32 block {\n%1 = within 32*i0 + i1 < 60 : bool\nif %1 {\n"                      /* and one with a rest */
+    "part i2 < 6 = 32*i0 + i1 / 1\npart i3 < 10 = 32*i0 + i1 / 6\n%0 = 1 : f32\nstore b0[10*i2 + i3], %0\n}\n}\n}",
+    "for i0 < 2 grid {\nlocal l0 : f32[16] group\nfor i1 < 16 block {\npart i2 < 4 = i1 / 1\npart i3 < 4 = i1 / 4\n"
+    "%0 = 1 : f32\nset l0[4*i2 + i3], %0\npart i4 < 32 = 16*i0 + i1 / 1\nstore b0[i4], %0\n}\n}",               /* a number of a number */
 };
 
 typedef struct Mistake { const char *body, *says; } Mistake;
@@ -56,6 +62,14 @@ static const Mistake mistake[] = {
     { "for i0 < 4 par {\nfor i1 < 3 {\n%0 = 1 : f32\nstore b0[2*i0 + i1], %0\n}\n}",
       "the parallel loop i0 store to the same place of b0" },
     { "for i0 < 4 par {\nfor i1 < 3 {\n%0 = 1 : f32\nstore b0[2*i0 + 6*i1], %0\n}\n}", "store to the same place of b0" },
+    { "for i0 < 2 grid {\nfor i1 < 32 block {\npart i2 < 6 = 32*i0 + i1 / 1\npart i3 < 10 = 32*i0 + i1 / 6\n"
+      "%0 = 1 : f32\nstore b0[10*i2 + i3], %0\n}\n}", "the grid loop i0 store to the same place of b0" },     /* begins again */
+    { "for i0 < 2 grid {\nfor i1 < 30 block {\npart i2 < 6 = 30*i0 + i1 / 1\npart i3 < 10 = 30*i0 + i1 / 6\n"
+      "%0 = 1 : f32\nstore b0[5*i2 + i3], %0\n}\n}", "the grid loop i0 store to the same place of b0" },
+    { "for i0 < 2 grid {\nfor i1 < 30 block {\npart i3 < 10 = 30*i0 + i1 / 6\n%0 = 1 : f32\nstore b0[i3], %0\n}\n}",
+      "the grid loop i0 store to the same place of b0" },
+    { "for i0 < 2 grid {\nlocal l0 : f32[16] group\nfor i1 < 16 block {\npart i2 < 4 = i1 / 1\n%0 = get l0[i1] : f32\nset l0[i2], %0\n}\n}",
+      "the block loop i1 store to and load from the same place of l0" },
     { "for i0 < 8 vec 8 {\n%0 = 1 : f32\nstore b0[0], %0\n}", "the vec loop i0 store to the same place of b0" },
     { "for i0 < 2 {\nfor i1 < 8 vec 8 {\n%0 = load b0[8*i0] : f32\nstore b0[8*i0 + i1], %0\n}\n}",
       "the vec loop i1 store to and load from the same place of b0" },
@@ -201,9 +215,93 @@ static void test_counted(void **state)
     assert_true(passed > ROUNDS / 20 && passed > harmless);
 }
 
+/* ---- digits ---- */
+
+/* store b0[weight[0]*i2 + weight[1]*i3 + weight[2]*i1], i2 and i3 digits of coef[0]*i0 + coef[1]*i1; i0 is looked at */
+typedef struct Cut { int64_t extent[2], coef[2], digit[2], by[2], weight[3]; } Cut;
+
+static Cut arb_cut(Rng *r)
+{
+    Cut c;
+
+    for (int i = 0; i < 2; i++) {
+        c.extent[i] = 1 + rng_below(r, 5);
+        c.digit[i] = 1 + rng_below(r, 5);
+    }
+    c.coef[1] = 1 + rng_below(r, 2);
+    c.coef[0] = rng_below(r, 3) ? c.coef[1] * c.extent[1] : 1 + rng_below(r, 5);
+    c.by[0] = rng_below(r, 5) ? 1 : 2;
+    c.by[1] = rng_below(r, 4) ? c.digit[0] * c.by[0] : 1 + rng_below(r, 4);
+    for (int i = 0; i < 3; i++)
+        c.weight[i] = rng_below(r, i < 2 ? 8 : 3);
+    return c;
+}
+
+static int64_t cut_place(const Cut *c, int64_t i0, int64_t i1)
+{
+    int64_t number = c->coef[0] * i0 + c->coef[1] * i1;
+
+    return c->weight[0] * (number / c->by[0] % c->digit[0]) + c->weight[1] * (number / c->by[1] % c->digit[1]) + c->weight[2] * i1;
+}
+
+static bool cut_meets(const Cut *c)
+{
+    for (int64_t p = 0; p < c->extent[0] * c->extent[1]; p++)
+        for (int64_t q = 0; q < c->extent[0] * c->extent[1]; q++)
+            if (p / c->extent[1] != q / c->extent[1]
+                && cut_place(c, p / c->extent[1], p % c->extent[1]) == cut_place(c, q / c->extent[1], q % c->extent[1]))
+                return true;
+    return false;
+}
+
+static const char *ask_cut(Arena *mem, const Cut *c)
+{
+    Buffer buf = { .seg = SEG_SCRATCH, .dtype = DT_f32, .count = COUNT };
+    Plan   p = { .buf = &buf, .nbuf = 1 };
+    KList  list[3] = { { 0 } };
+    Kernel k = { .name = "k", .nvar = 4 };
+    Affine number = aff_add(mem, aff_var(mem, 0, c->coef[0]), aff_var(mem, 1, c->coef[1]));
+    Stmt  *s;
+
+    for (int i = 0; i < 2; i++) {
+        s = kern_add(mem, &list[2], ST_PART, (Loc){ 0 });
+        *s = (Stmt){ .kind = ST_PART, .id = 2 + i, .extent = c->digit[i], .count = c->by[i], .at = number };
+    }
+    s = kern_add(mem, &list[2], ST_STORE, (Loc){ 0 });
+    s->at = aff_add(mem, aff_add(mem, aff_var(mem, 2, c->weight[0]), aff_var(mem, 3, c->weight[1])), aff_var(mem, 1, c->weight[2]));
+    for (int v = 1; v >= 0; v--) {
+        s = kern_add(mem, &list[v], ST_FOR, (Loc){ 0 });
+        s->id = v;
+        s->extent = c->extent[v];
+        s->par = v == 0;
+        s->body = list[v + 1].first;
+    }
+    k.body = list[0].first;
+    return kernel_check_loops(&p, &k, mem);
+}
+
+static void test_digits(void **state)
+{
+    Rng r = { 5 };
+    int passed = 0;
+
+    (void)state;
+    for (int i = 0; i < ROUNDS; i++) {
+        Arena mem = { 0 };
+        Cut   c = arb_cut(&r);
+        bool  meets = cut_meets(&c), refused = ask_cut(&mem, &c);
+
+        if (meets && !refused)
+            fail_msg("round %d: digits %lld and %lld meet", i, (long long)c.digit[0], (long long)c.digit[1]);
+        passed += !meets && !refused && c.extent[0] > 1;
+        arena_free(&mem);
+    }
+    assert_true(passed > ROUNDS / 100);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_known), cmocka_unit_test(test_counted) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_known), cmocka_unit_test(test_counted), cmocka_unit_test(test_digits) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
