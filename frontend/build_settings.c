@@ -11,7 +11,7 @@ const Ast *find_setting(const Decl *t, const char *name)
     return NULL;
 }
 
-static const char *const setting_name[] = { "optimizer", "batch", "epochs", "seed", "expect", "require" };
+static const char *const setting_name[] = { "optimizer", "batch", "epochs", "seed", "expect", "require", "precision" };
 enum { NSETTING = sizeof setting_name / sizeof *setting_name };
 
 bool is_train_setting(const char *name)
@@ -177,8 +177,8 @@ static bool unknown_train_setting(Build *b, const Ast *a)
         }
     near = diag_near(a->name, name, n);
     build_error(b, a->loc, near ? "unknown setting `%s` of a train block; did you mean `%s`?"
-                                : "unknown setting `%s` of a train block: optimizer, batch, epochs, seed, expect, require and "
-                                  "the functions of gradients are known", a->name, near);
+                                : "unknown setting `%s` of a train block: optimizer, batch, epochs, seed, expect, require, precision "
+                                  "and the functions of gradients are known", a->name, near);
     return false;
 }
 
@@ -197,6 +197,19 @@ static bool check_patterns(Build *b, const Ast *a)
         ok &= build_check_names(b, on);
     }
     return ok;
+}
+
+static bool build_precision(Build *b, const Ast *a)
+{
+    const Expr *e = a->value->narg == 1 ? a->value->arg[0] : NULL;
+
+    for (int i = 0; e && e->kind == EXPR_NAME && i < NPRECISION; i++)
+        if (!strcmp(e->name, precision_name[i])) {
+            b->m->train.precision = (Precision)i;
+            return true;
+        }
+    build_error(b, a->value->loc, "precision is one of f32, tf32, bf16");
+    return false;
 }
 
 static bool build_setting(Build *b, const Ast *a)
@@ -227,6 +240,8 @@ static bool build_setting(Build *b, const Ast *a)
     }
     if (!strcmp(a->name, "require"))
         return build_require(b, a);
+    if (!strcmp(a->name, "precision"))
+        return build_precision(b, a);
     return gradient_function(b->md, a->name) || unknown_train_setting(b, a);
 }
 

@@ -97,11 +97,16 @@ typedef struct Slot {
 
 typedef struct Expect { int split, metric, compare; double value; const char *text; Loc loc; } Expect;
 
+/* To what the factors of a contraction may be rounded, where the target is faster for it: sums are of f32 in any case. */
+typedef enum Precision { PRECISION_f32, PRECISION_tf32, PRECISION_bf16, NPRECISION } Precision;
+extern const char *const precision_name[NPRECISION];
+
 /* The train block's settings, for the image. */
 typedef struct TrainInfo {
     bool     present;
     int64_t  epochs, batch;
     uint64_t seed;
+    Precision precision;
     int64_t  require_bytes;       /* state and scratch together at most; 0: no matter */
     Expect  *expect; int nexpect;
 } TrainInfo;

@@ -265,6 +265,8 @@ static void print_train(FILE *f, const Module *m)
     fprintf(f, "train epochs %" PRId64 " batch %" PRId64 " seed %" PRId64, t->epochs, t->batch, (int64_t)t->seed);
     if (t->require_bytes)
         fprintf(f, " memory %" PRId64, t->require_bytes);
+    if (t->precision)
+        fprintf(f, " precision %s", precision_name[t->precision]);
     fputc('\n', f);
     for (int i = 0; i < t->nexpect; i++) {
         const Expect *e = &t->expect[i];

@@ -6,6 +6,8 @@
 
 const char *const entry_name[NENTRY] = { "init", "train", "eval", "infer", "update" };
 
+const char *const precision_name[NPRECISION] = { "f32", "tf32", "bf16" };
+
 const char *const split_name[NSPLIT] = { "train", "test", "valid" };
 
 const char *const source_name[NSOURCE] = { "-", "idx", "npy", "npz", "csv", "bytes", "characters", "images", "rows",

@@ -137,6 +137,20 @@ static bool read_slot_line(TextReader *r)
 
 /* the train block */
 
+static bool read_precision(TextReader *r, Precision *p)
+{
+    Token word;
+
+    if (!read_word(r, "f32, tf32 or bf16", &word))
+        return false;
+    for (int i = 0; i < NPRECISION; i++)
+        if (!strcmp(word.text, precision_name[i])) {
+            *p = (Precision)i;
+            return true;
+        }
+    return read_error(r, word.loc, "there is no precision `%s`", word.text);
+}
+
 static bool read_train(TextReader *r)
 {
     TrainInfo *t = &r->m->train;
@@ -147,6 +161,8 @@ static bool read_train(TextReader *r)
         !read_int(r, "a seed", INT64_MIN, INT64_MAX, &seed))
         return false;
     if (lex_take(r->lx, "memory") && !read_int(r, "a number of bytes", 1, INT64_MAX, &t->require_bytes))
+        return false;
+    if (lex_take(r->lx, "precision") && !read_precision(r, &t->precision))
         return false;
     t->seed = (uint64_t)seed;
     t->present = true;

@@ -48,9 +48,9 @@ static Affine place_of(GpuTile *t, const GpuSide *s, const Unit *u)
 {
     Arena *mem = t->g->mem;
     int    deep = s->along ? s->lanes : 1, wide = s->along ? 1 : s->lanes;
-    Affine at = aff_add(mem, aff_scale(mem, u->k, s->step * deep), aff_scale(mem, u->x, wide));
+    Affine at = aff_add(mem, aff_scale(mem, u->k, s->step * deep), aff_scale(mem, u->x, s->cross * wide));
 
-    at = aff_add(mem, at, aff_scale(mem, u->lane, s->along ? s->step : 1));
+    at = aff_add(mem, at, aff_scale(mem, u->lane, s->along ? s->step : s->cross));
     return aff_add(mem, aff_add(mem, at, aff_const(s->at)), u->place);
 }
 

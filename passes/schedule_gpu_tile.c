@@ -94,7 +94,7 @@ static void look_at_side(GpuTile *t, GpuSide *s)
     s->along = fold && (!across || innermost(&t->fold) > innermost(s->axis));
     a = s->along ? &t->fold : s->axis;
     s->copied = t->g->nest->limits->async && s->list->kind == ST_LOAD && !s->list->next && !s->list->narg && s->list->dtype == DT_f32;
-    s->lanes = !(s->along && s->copied) && a->n && gpu_takes_vectors(t->g->nest, s->list, a->var[a->n - 1], innermost(a), 4) ? 4 : 1;
+    s->lanes = !(s->along && s->copied && s->step != 1) && a->n && gpu_takes_vectors(t->g->nest, s->list, a->var[a->n - 1], innermost(a), 4) ? 4 : 1;
 }
 
 /* ---- products ---- */
@@ -172,7 +172,7 @@ static Seat seat_of(GpuTile *t, Affine thread, KList *l)
 }
 
 /* Of the tiles that begin `place` behind the sides' own. */
-static void add_products(GpuTile *t, Affine place, KList *l)
+static void own_part(GpuTile *t, Affine place, KList *l)
 {
     Gpu   *g = t->g;
     int    thread = gpu_var(g), k = gpu_var(g), each = t->shape.depth / t->shape.slices, a, b;
@@ -189,6 +189,11 @@ static void add_products(GpuTile *t, Affine place, KList *l)
     loop->unroll = true;
     kern_append(&body, loop);
     kern_append(l, gpu_block(g, thread, t->threads, body.first));
+}
+
+static void add_products(GpuTile *t, Affine place, KList *l)
+{
+    (t->shape.mma ? gpu_mma_products : own_part)(t, place, l);
 }
 
 /* ---- results ---- */
@@ -269,10 +274,13 @@ static void finish_results(GpuTile *t, Affine part, int rows, KList *l)
 
 /* ---- the kernel ---- */
 
+/* Rows whose results are in group memory together. */
+static int staged_rows(const GpuTile *t) { return t->shape.mma ? t->shape.rows : t->shape.rows / (t->shape.m / 4); }
+
 static int64_t memory_needed(const GpuTile *t)
 {
     int64_t factors = t->factors * (1 + t->ahead);
-    int64_t results = (int64_t)t->shape.slices * t->shape.rows / (t->shape.m / 4) * t->shape.columns;
+    int64_t results = (int64_t)t->shape.slices * staged_rows(t) * t->shape.columns;
 
     return factors > results ? factors : results;
 }
@@ -346,7 +354,7 @@ static void steps_ahead(GpuTile *t, Affine from, KList *l)
 static void declare(GpuTile *t, KList *l)
 {
     Gpu    *g = t->g;
-    int64_t each = (int64_t)t->shape.m * t->shape.n;
+    int64_t each = (int64_t)t->shape.m * t->shape.n / (t->shape.mma ? GPU_WARP : 1);
 
     t->memory = gpu_local(g, l, DT_f32, memory_needed(t), SCOPE_GROUP, 0, 0);
     t->acc = gpu_local(g, l, DT_f32, t->threads * each, SCOPE_EACH, each, 0);
@@ -365,7 +373,7 @@ static void write_tile(GpuTile *t)
     Gpu    *g = t->g;
     int64_t extent[3] = { t->batch.count * t->splits, (t->row.count + t->shape.rows - 1) / t->shape.rows,
                           (t->column.count + t->shape.columns - 1) / t->shape.columns };
-    int     var[3], parts = t->shape.m / 4, part, rows = t->shape.rows / parts;
+    int     var[3], rows = staged_rows(t), parts = t->shape.rows / rows, part;
     Affine  first = grid_number(t, extent[0], &var[0]), part_at;
     KList   l = { 0 }, body = { 0 };
 
@@ -378,7 +386,10 @@ static void write_tile(GpuTile *t)
     (t->ahead ? steps_ahead : plain_steps)(t, aff_scale(g->mem, t->split_at, t->chunk), &l);
     part = gpu_var(g);
     part_at = parts > 1 ? aff_var(g->mem, part, 1) : aff_const(0);
-    stage(t, part_at, rows, &body);
+    if (t->shape.mma)
+        gpu_mma_stage(t, &body);
+    else
+        stage(t, part_at, rows, &body);
     finish_results(t, part_at, rows, &body);
     if (parts > 1) {
         body.first = gpu_for(g, part, parts, body.first);
@@ -388,83 +399,29 @@ static void write_tile(GpuTile *t)
     g->k->body = wrap_grid(t, l.first, var, extent);
 }
 
-static void settle_shape(GpuTile *t)
+/* Lanes of a warp read rows of the first factor and columns of the second from banks of their own. */
+static void settle_steps(GpuTile *t)
 {
     gpu_shape(t, &t->shape, &t->splits);
-    t->threads = t->shape.rows / t->shape.m * (t->shape.columns / t->shape.n) * t->shape.slices;
+    t->side[0].step = t->shape.mma ? 1 : t->shape.rows + PAD;
+    t->side[0].cross = t->shape.mma ? t->shape.depth + PAD : 1;
+    t->side[1].step = t->shape.columns + (t->shape.mma ? 2 * PAD : PAD);
+    t->side[1].cross = 1;
+}
+
+static void settle_shape(GpuTile *t)
+{
+    t->threads = t->shape.rows / t->shape.m * (t->shape.columns / t->shape.n) * t->shape.slices * (t->shape.mma ? GPU_WARP : 1);
     t->chunk = (t->fold.count + t->splits - 1) / t->splits;
     t->ahead = t->chunk > t->shape.depth;
     t->chunk = (t->chunk + t->shape.depth * (1 + t->ahead) - 1) / (t->shape.depth * (1 + t->ahead)) * (t->shape.depth * (1 + t->ahead));
     t->side[0].tile = t->shape.rows;
     t->side[1].tile = t->shape.columns;
-    for (int i = 0; i < 2; i++)
-        t->side[i].step = t->side[i].tile + PAD;
-    t->side[0].at = 0;
-    t->side[1].at = t->side[0].step * t->shape.depth;
+    t->side[1].at = t->shape.mma ? t->side[0].cross * t->shape.rows : t->side[0].step * t->shape.depth;
     t->factors = t->side[1].at + t->side[1].step * t->shape.depth;
 }
 
-/* ---- the second kernel of a split fold ---- */
-
-/* The result's number in row-major order of the domain. */
-static Affine result_number(const GpuTile *t)
-{
-    Nest  *nest = t->g->nest;
-    Affine a = aff_const(0);
-
-    for (int i = 0; i < nest->n; i++)
-        a = aff_add(nest->mem, aff_scale(nest->mem, a, nest->extent[i]), aff_var(nest->mem, nest->var[i], 1));
-    return a;
-}
-
-static Stmt *memory_stmt(GpuTile *t, KList *l, StmtKind kind, int buf, Affine at)
-{
-    Stmt *s = kern_add(t->g->mem, l, kind, t->g->nest->k->loc);
-
-    s->dtype = DT_f32;
-    s->buf = buf;
-    s->at = at;
-    return s;
-}
-
-/* In the nest's own numbering: the rest of a group's kernel is a store of what it has, that of the second all else. */
-static void split_rest(GpuTile *t, int buf, Stmt **store, Stmt **sum)
-{
-    Kernel *k = t->g->nest->k;
-    Arena  *mem = t->g->mem;
-    int     local = t->head.local[0]->id, var = k->nvar++, split = k->nvar++, value = k->nvalue;
-    int64_t results = gpu_results(t->g->nest);
-    Affine  number = result_number(t);
-    KList   l = { 0 }, body = { 0 }, whole = { 0 };
-    Stmt   *s, *rest = t->rest;
-
-    k->nvalue += 4;
-    s = kern_add(mem, &l, ST_GET, k->loc);
-    s->id = value;
-    s->dtype = DT_f32;
-    s->local = local;
-    s = memory_stmt(t, &l, ST_STORE, buf, aff_add(mem, number, aff_var(mem, split, results)));
-    s->narg = 1;
-    s->arg[0] = value;
-    *store = l.first;
-    memory_stmt(t, &body, ST_LOAD, buf, aff_add(mem, number, aff_var(mem, var, results)))->id = value + 1;
-    s = kern_add(mem, &body, ST_GET, k->loc);
-    s->id = value + 2;
-    s->dtype = DT_f32;
-    s->local = local;
-    s = kern_add(mem, &body, ST_LET, k->loc);
-    *s = (Stmt){ .kind = ST_LET, .loc = k->loc, .id = value + 3, .op = OP_add, .dtype = DT_f32, .from = DT_f32, .narg = 2,
-                 .arg = { value + 2, value + 1 } };
-    s = kern_add(mem, &body, ST_SET, k->loc);
-    s->dtype = DT_f32;
-    s->local = local;
-    s->narg = 1;
-    s->arg[0] = value + 3;
-    gpu_declare(t->g, &whole, t->head.local[0]);
-    kern_append(&whole, sched_for(mem, k->loc, var, t->splits, body.first));
-    kern_append(&whole, rest);
-    *sum = whole.first;
-}
+/* ---- the whole ---- */
 
 static void write_split(GpuTile *t)
 {
@@ -474,7 +431,7 @@ static void write_split(GpuTile *t)
     Stmt   *sum;
     int     buf = plan_buffer(g->nest->p, (Buffer){ .seg = SEG_SCRATCH, .slot = -1, .offset = -1, .dtype = DT_f32, .count = count });
 
-    split_rest(t, buf, &t->rest, &sum);
+    gpu_split_rest(t, buf, &t->rest, &sum);
     g->map = arena_array(g->mem, Affine, g->nest->k->nvar + 1);
     if (g->nest->k->scan)
         g->map[0] = aff_var(g->mem, 0, 1);
@@ -501,6 +458,8 @@ bool gpu_tile(Gpu *g)
     take_axes(&t);
     if (t.row.count < LEAST_SIDE || t.column.count < LEAST_SIDE || t.fold.count < LEAST_FOLD)
         return false;
+    t.bf16 = g->nest->p->m->train.precision == PRECISION_bf16;
+    settle_steps(&t);
     look_at_side(&t, &t.side[0]);
     look_at_side(&t, &t.side[1]);
     settle_shape(&t);

@@ -8,8 +8,8 @@
 typedef struct GpuAxis { int var[MAX_RANK]; int64_t extent[MAX_RANK]; int n; int64_t count; } GpuAxis;
 
 /* A group's results are rows x columns; it takes `depth` of the fold at a time, of which each of `slices` has a share; a thread has m x n
- * results of one slice. */
-typedef struct GpuShape { int rows, columns, depth, m, n, slices; } GpuShape;
+ * results of one slice.  With tensor cores a warp has m x n. */
+typedef struct GpuShape { int rows, columns, depth, m, n, slices; bool mma; } GpuShape;
 
 /* One of the two factors. */
 typedef struct GpuSide {
@@ -17,7 +17,7 @@ typedef struct GpuSide {
     int      value;
     GpuAxis *axis;              /* rows, or columns */
     int      tile;              /* of these so many are in group memory */
-    int64_t  at, step;          /* where, and from one element of the fold to the next */
+    int64_t  at, step, cross;   /* where, and from one element to the next along the fold and across it */
     bool     along;             /* neighbours in memory run along the fold */
     int      lanes;             /* 4 of them are one access, or 1 */
     bool     copied;            /* an element is one number as it lies in a buffer, so tiles are copied while products are made */
@@ -36,6 +36,7 @@ typedef struct GpuTile {
     int64_t  chunk;             /* of the fold, in each split; a multiple of depth */
     bool     ahead;             /* the next tile is fetched while products are made: there are two places for each */
     int64_t  factors;           /* elements of group memory that a tile of both takes */
+    bool     bf16;              /* of mma */
     int      memory, acc;       /* locals */
     Affine   group[2], batch_at, split_at;
 } GpuTile;
@@ -51,5 +52,13 @@ void gpu_hold(GpuTile *t, const GpuSide *s, Affine from, KList *l);
 void gpu_release(GpuTile *t, const GpuSide *s, Affine place, KList *l);
 /* Units of a tile that a thread loads, and how many threads do. */
 int  gpu_load_units(const GpuTile *t, const GpuSide *s, int *threads);
+
+/* schedule_gpu_mma.c: the same by warps, with tensor cores: products of the tiles that begin `place` behind the sides' own, and all
+ * results to group memory, [row][column]. */
+void gpu_mma_products(GpuTile *t, Affine place, KList *l);
+void gpu_mma_stage(GpuTile *t, KList *l);
+/* schedule_gpu_split.c: in the nest's own numbering, for splits whose number is variable nvar + 1 of the nest: what stores a group's results to
+ * the buffer, and the body of the kernel that adds them up and goes on with t->rest. */
+void gpu_split_rest(GpuTile *t, int buf, Stmt **store, Stmt **sum);
 
 #endif
