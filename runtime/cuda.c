@@ -218,7 +218,7 @@ static int check_free(const NndCuda *c, int64_t nbytes, const char *what, NndErr
 }
 
 /* The driver has the last word: memory may be free in parts that are too small, or have been taken by another program. */
-static int new_room(const NndCuda *c, uint64_t *at, int64_t nbytes, const char *what, NndError *err)
+static int new_room(const NndCuda *c, uint64_t *at, int64_t nbytes, int64_t wanted, const char *what, NndError *err)
 {
     size_t nfree = 0, ntotal;
     int result = c->driver.memory_new(at, nbytes ? (size_t)nbytes : NND_ALIGN);
@@ -226,8 +226,8 @@ static int new_room(const NndCuda *c, uint64_t *at, int64_t nbytes, const char *
     if (result != CUDA_NO_MEMORY)
         return cuda_failed(c, result, err, "%lld bytes of memory", (long long)nbytes);
     c->driver.memory_info(&nfree, &ntotal);
-    return nnd_fail(err, NND_E_MEMORY, "cuda:%d: out of memory: wanted %lld bytes%s, %lld are free", c->number, (long long)nbytes, what,
-                    (long long)nfree);
+    return nnd_fail(err, NND_E_MEMORY, "cuda:%d: out of memory: wanted %lld bytes%s, not all of %lld that are free can be had", c->number,
+                    (long long)wanted, what, (long long)nfree);
 }
 
 static int make_rooms(NndCuda *c, NndError *err)
@@ -240,7 +240,7 @@ static int make_rooms(NndCuda *c, NndError *err)
     if ((rc = check_free(c, total(c), what, err)))
         return rc;
     for (int i = 0; i < NROOM && !rc; i++)
-        rc = new_room(c, &c->at[i], c->nbytes[i], what, err);
+        rc = new_room(c, &c->at[i], c->nbytes[i], total(c), what, err);
     for (int i = 0; i < c->image->ninput + c->image->noutput; i++)
         c->port[i] += c->at[ROOM_PORTS];
     return rc;
@@ -274,7 +274,7 @@ static bool has_column(const NndData *data, const CudaColumn *column)
 static int add_column(NndCuda *c, const NndArray *a, NndError *err)
 {
     CudaColumn column = { .host = a->data, .nbytes = a->nbytes };
-    int rc = new_room(c, &column.at, a->nbytes, " of the data set", err);
+    int rc = new_room(c, &column.at, a->nbytes, a->nbytes, " for a column of the data set", err);
 
     if (rc)
         return rc;

@@ -2,6 +2,7 @@
 #include "runtime/cuda_driver.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 enum { COMPUTE_CAPABILITY_MAJOR = 75, COMPUTE_CAPABILITY_MINOR = 76 };
 
@@ -63,13 +64,23 @@ static int start(NndDriver *d, NndError *err)
     return nnd_fail(err, NND_E_DEVICE, "the NVIDIA driver does not start: %s (%d)", nnd_driver_text(d, result), result);
 }
 
+/* A library that is there, but can't be loaded, is another matter than none. */
+static int no_library(NndError *err)
+{
+    const char *why = dlerror();
+
+    if (!why || strstr(why, "No such file"))
+        return nnd_fail(err, NND_E_DEVICE, "libcuda.so.1 not found (install the NVIDIA driver)");
+    return nnd_fail(err, NND_E_DEVICE, "libcuda.so.1 cannot be loaded: %s", why);
+}
+
 int nnd_driver_open(NndDriver *d, NndError *err)
 {
     int rc;
 
     *d = (NndDriver){ .library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE) };
     if (!d->library)
-        return nnd_fail(err, NND_E_DEVICE, "libcuda.so.1 not found (install the NVIDIA driver)");
+        return no_library(err);
     if ((rc = find_functions(d, err)) || (rc = start(d, err)))
         nnd_driver_close(d);
     return rc;

@@ -19,6 +19,94 @@ fake() { words=$1; shift; LD_LIBRARY_PATH=$work/fake FAKE_CUDA=$words "$@"; }
 old()  { LD_LIBRARY_PATH=$work/old "$@"; }
 none() { LD_LIBRARY_PATH=$work/none "$@"; }
 
+# refused SENTENCE COMMAND... - training ends with status 6 and this sentence, and nothing else is said.
+refused()
+{
+    sentence=$1
+    shift
+    ends 6 "$@" "$nnd" train models/slp.nnd --steps 20 -q --target "${target:-cuda}" || return 1
+    printf 'nnd train: error: %s\n' "$sentence" | diff - "$work/err" && [ ! -s "$work/out" ]
+}
+
+# ---- no driver, or one with something wrong ----
+
+not_found() { LD_LIBRARY_PATH= "$nnd" devices | grep -q '^cuda      not available: libcuda.so.1 not found' || LD_LIBRARY_PATH= "$nnd" devices | grep '^cuda:0 '; }
+listed() { fake two "$nnd" devices | grep -qx 'cuda:1    fake 1, sm_80, 4.0 GiB (4.0 free), driver CUDA 12.8'; }
+starved() { fake small "$nnd" devices | grep -qx 'cuda:0    fake 0, sm_80, 4.0 GiB (0.0 free), driver CUDA 12.8'; }
+not_loaded() { refused "libcuda.so.1 cannot be loaded: $work/none/libcuda.so.1: file too short" none; }
+too_old() { refused 'libcuda.so.1 has no cuDevicePrimaryCtxRelease_v2: the driver, of CUDA 10.2, is too old (11.4 is needed)' old; }
+not_started()
+{
+    refused 'the NVIDIA driver does not start: system has unsupported display driver / cuda driver combination (803)' fake noinit
+}
+no_device() { refused 'cuda:0: the driver (CUDA 12.8) finds no device' fake nodevice; }
+no_such() { target=cuda:1 refused 'cuda:1: there is no such device, only cuda:0' fake '' && target=cuda:2 refused 'cuda:2: there is no such device, only cuda:0 to cuda:1' fake two; }
+second() { ends 0 fake two "$nnd" train models/slp.nnd --steps 1 --target cuda:1 && said '^device: cuda, fake 1, sm_80, 4.0 GiB, driver CUDA 12.8$'; }
+too_small()
+{
+    ends 6 fake small "$nnd" train models/mlp.nnd --steps 1 --target cuda &&
+        said '^nnd train: error: cuda:0: out of memory: wanted [0-9]* bytes ([0-9]* of state, [0-9]* of scratch, [0-9]* of rows and figures), 1000000 are free$'
+}
+# The run fits, its data set does not.
+data_too_large()
+{
+    printf 'nnd 1\ndata d(x: i32[2600]) { train: npy("long.npy") }\nmodel m(x: i32[N, 2600]) -> f32[N, 1] { return fc: linear(f32(x), 1) }\n' >"$work/long.nnd"
+    printf 'train m on d { minimize mean(m(x)^2)\n optimizer: sgd(lr: 1e-9)\n batch: 10\n epochs: 1 }\n' >>"$work/long.nnd"
+    printf 'nnd 1\nlong = reshape(iota(1040000), [400, 2600])\nshow long\n' >"$work/show.nnd" && "$nnd" run "$work/show.nnd" --out "$work" >"$work/out" || return 1
+    ends 6 fake small "$nnd" train "$work/long.nnd" --target cuda && said '^nnd train: error: cuda:0: out of memory: wanted 4160000 bytes for the data set, 1000000 are free$'
+}
+not_allocated() { ends 6 fake noalloc "$nnd" train models/slp.nnd --target cuda && said 'cuda:0: out of memory: wanted [0-9]* bytes .*, not all of 4294967296 that are free can be had$'; }
+not_launched() { ends 6 fake badlaunch "$nnd" train models/slp.nnd --target cuda && said '^nnd train: error: cuda:0: kernel [a-z0-9_]*: too many resources requested for launch (701)$'; }
+fails_late()
+{
+    refused 'cuda:0: a kernel of init (NND_CUDA=sync tells which): an illegal memory access was encountered (700)' fake late &&
+        ends 6 env NND_CUDA=sync LD_LIBRARY_PATH="$work/fake" FAKE_CUDA=late "$nnd" train models/slp.nnd -q --target cuda &&
+        said '^nnd train: error: cuda:0: kernel [a-z0-9_]*: an illegal memory access was encountered (700)$'
+}
+not_taken()
+{
+    refused "cuda:0: the model's PTX is refused: ptxas application ptx input, line 7; error   : Unknown symbol 'x' \
+ptxas fatal   : Ptx assembly aborted: a PTX JIT compilation failed (218)" fake refused
+}
+too_new() { ends 6 fake '' "$nnd" train models/slp.nnd -q --target cuda --cpu sm_90 && said 'cuda:0: the model was compiled for sm_90, the device (fake 0) is sm_80$'; }
+# A GPU of 8.8 takes code for 8.7, the last one before it that is known.
+nearest() { ends 0 fake sm88 "$nnd" train models/slp.nnd --steps 1 -q --target cuda; }
+automatic()
+{
+    ends 0 fake '' "$nnd" train models/slp.nnd --steps 1 --target auto && said '^target: cuda, as there is fake 0, sm_80, 4.0 GiB, driver CUDA 12.8$' &&
+        said '^device: cuda, fake 0' && ends 0 none "$nnd" train models/slp.nnd --steps 1 --target auto &&
+        said "^target: cpu, as libcuda.so.1 cannot be loaded: " && said '^device: cpu, '
+}
+misspelt() { ends 2 fake '' "$nnd" train models/slp.nnd --target cuda: && said 'unknown target `cuda:`; did you mean `cuda`?'; }
+no_device_needed()
+{
+    ends 0 none "$nnd" dump models/slp.nnd --target cuda && ends 0 none "$nnd" summary models/slp.nnd --target cuda && ends 0 none "$nnd" check models/slp.nnd --target cuda
+}
+# Batches of 60000 rows: one by one at an epoch's ends, the others in graphs of 1 and of many.
+recorded() { ends 0 env FAKE_CUDA_TELL=1 LD_LIBRARY_PATH="$work/fake" "$nnd" train models/slp.nnd --epochs 1 -q --target cuda && said '^fake: [0-9]* kernels alone, [1-9][0-9]* graphs of'; }
+
+ok 'devices, no driver' not_found
+ok 'devices' listed
+ok 'devices, a full one' starved
+ok 'a library that is none' not_loaded
+ok 'a driver that is too old' too_old
+ok 'a driver that does not start' not_started
+ok 'no device' no_device
+ok 'no such device' no_such
+ok 'the second device' second
+ok 'memory for the run' too_small
+ok 'memory for the data' data_too_large
+ok 'memory that cannot be had' not_allocated
+ok 'a kernel that is not launched' not_launched
+ok 'a kernel that fails' fails_late
+ok 'PTX that is refused' not_taken
+ok 'code for a newer device' too_new
+ok 'a device between those that are known' nearest
+ok '--target auto' automatic
+ok 'not a target' misspelt
+ok 'what needs no device' no_device_needed
+ok 'an epoch by graphs' recorded
+
 # ---- the interpreter ----
 
 if [ -n "${NND_PTXRUN-}" ]; then
