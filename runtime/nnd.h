@@ -198,7 +198,7 @@ int  nnd_weights_load(NndSession *s, const char *path, NndError *err);
  * nnd_pool_par - who runs parallel loops, for NndSession.par; NULL for a pool of one thread.
  * One loop at a time: a pool belongs to one session. */
 typedef struct NndPool NndPool;
-enum { NND_MAX_THREADS = 256 };
+enum { NND_MAX_THREADS = 256, NND_MAX_DEVICE = 255 };
 NndPool      *nnd_pool_open(int threads, NndError *err);
 const NndPar *nnd_pool_par(const NndPool *pool);
 void          nnd_pool_close(NndPool *pool);

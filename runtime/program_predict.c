@@ -8,7 +8,7 @@
 
 extern const NndImage *const nnd_program_image;      /* in the model's object */
 
-typedef struct Asked { const char *program, *input, *output; int threads; bool help; } Asked;
+typedef struct Asked { const char *program, *input, *output; int threads, device; bool help; } Asked;
 
 static int64_t scratch_bytes(const NndImage *im)
 {
@@ -30,29 +30,31 @@ static void help(const char *program, const NndImage *im)
     for (int i = 0; i < im->noutput; i++)
         printf("  --output   %s: %s\n", im->output[i].name, nnd_field_text(text, sizeof text, &im->output[i], "n"));
     printf("             several files are joined by commas\n"
-           "  --threads  processors to use (otherwise all); results don't depend on it\n\n"
-           "memory: %lld bytes of state, %lld of scratch, beside the rows\n", (long long)im->state_bytes,
+           "%s\n"
+           "memory: %lld bytes of state, %lld of scratch, beside the rows\n",
+           im->gpu ? "  --device   number of the GPU (otherwise 0)\n"
+                   : "  --threads  processors to use (otherwise all); results don't depend on it\n", (long long)im->state_bytes,
            (long long)scratch_bytes(im));
 }
 
-/* false after a complaint */
-static bool read_threads(const char *program, const char *text, int *threads)
+/* A number from least to most; false after a complaint. */
+static bool read_number(const char *program, const char *name, const char *text, int least, int most, int *number)
 {
     char *end;
     long n = strtol(text, &end, 10);
 
-    if (*text && !*end && n >= 1 && n <= NND_MAX_THREADS) {
-        *threads = (int)n;
+    if (*text && !*end && n >= least && n <= most) {
+        *number = (int)n;
         return true;
     }
-    fprintf(stderr, "%s: error: --threads wants a whole number from 1 to %d, got `%s`\n", program, NND_MAX_THREADS, text);
+    fprintf(stderr, "%s: error: --%s wants a whole number from %d to %d, got `%s`\n", program, name, least, most, text);
     return false;
 }
 
 static bool read_options(Asked *a, int argc, char **argv)
 {
     static const struct option option[] = { { "input", 1, NULL, 'i' }, { "output", 1, NULL, 'o' },
-                                            { "threads", 1, NULL, 't' }, { "help", 0, NULL, 'h' }, { 0 } };
+                                            { "threads", 1, NULL, 't' }, { "device", 1, NULL, 'd' }, { "help", 0, NULL, 'h' }, { 0 } };
 
     for (int c; (c = getopt_long(argc, argv, "i:o:h", option, NULL)) >= 0;) {
         if (c == 'i')
@@ -61,7 +63,8 @@ static bool read_options(Asked *a, int argc, char **argv)
             a->output = optarg;
         else if (c == 'h')
             a->help = true;
-        else if (c != 't' || !read_threads(a->program, optarg, &a->threads))
+        else if (!(c == 't' && read_number(a->program, "threads", optarg, 1, NND_MAX_THREADS, &a->threads))
+                 && !(c == 'd' && read_number(a->program, "device", optarg, 0, NND_MAX_DEVICE, &a->device)))
             return false;
     }
     if (optind < argc)
@@ -73,11 +76,11 @@ static bool read_options(Asked *a, int argc, char **argv)
 
 static int predict(const Asked *a, const NndImage *im, NndError *err)
 {
-    int threads = a->threads ? a->threads : nnd_threads_here(), rc;
+    int threads = im->gpu ? 1 : a->threads ? a->threads : nnd_threads_here(), rc;
     NndPool *pool = NULL;
     NndSession s;
 
-    if ((rc = nnd_session_open(&s, im, 0, err)))
+    if ((rc = nnd_session_open_on(&s, im, a->device, 0, err)))
         return rc;
     if (threads > 1 && !(pool = nnd_pool_open(threads, err))) {
         rc = err->code;

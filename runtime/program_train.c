@@ -32,10 +32,12 @@ static void help(const char *program, const NndImage *im)
            "  --order F.npy          rows of each epoch, i64[epochs, n], instead of shuffling\n"
            "  --log F.csv            write the figures of each epoch\n"
            "  --log-steps F.csv      write the loss of each step, before its update\n"
-           "  --threads N            processors to use (otherwise all); results don't depend on it\n"
+           "%s"
            "  --quiet                print only the last epoch's line\n\n"
            "batch: %lld rows a step\nmemory: %lld bytes of state\nmodel:\n\n%s", program, im->model,
-           (long long)im->train->epochs, (unsigned long long)im->train->seed, (long long)im->train->batch,
+           (long long)im->train->epochs, (unsigned long long)im->train->seed,
+           im->gpu ? "  --device N             number of the GPU (otherwise 0)\n"
+                   : "  --threads N            processors to use (otherwise all); results don't depend on it\n", (long long)im->train->batch,
            (long long)im->state_bytes, im->text);
 }
 
@@ -64,12 +66,12 @@ static bool read_seed(const Asked *a, const char *text, uint64_t *seed)
     return false;
 }
 
-enum { DATA = 256, EPOCHS, STEPS, SEED, INIT, SAVE, ORDER, LOG, LOG_STEPS, THREADS, QUIET, HELP };
+enum { DATA = 256, EPOCHS, STEPS, SEED, INIT, SAVE, ORDER, LOG, LOG_STEPS, THREADS, DEVICE, QUIET, HELP };
 static const struct option option[] = {
     { "data", 1, NULL, DATA },   { "epochs", 1, NULL, EPOCHS }, { "steps", 1, NULL, STEPS },
     { "seed", 1, NULL, SEED },   { "init", 1, NULL, INIT },     { "save", 1, NULL, SAVE },
     { "order", 1, NULL, ORDER }, { "log", 1, NULL, LOG },       { "log-steps", 1, NULL, LOG_STEPS },
-    { "threads", 1, NULL, THREADS }, { "quiet", 0, NULL, QUIET }, { "help", 0, NULL, HELP }, { 0 },
+    { "threads", 1, NULL, THREADS }, { "device", 1, NULL, DEVICE }, { "quiet", 0, NULL, QUIET }, { "help", 0, NULL, HELP }, { 0 },
 };
 
 static bool take_option(Asked *a, int which, const char *text)
@@ -92,6 +94,11 @@ static bool take_option(Asked *a, int which, const char *text)
         if (!read_number(a, "threads", text, 1, NND_MAX_THREADS, &n))
             return false;
         o->threads = (int)n;
+        return true;
+    case DEVICE:
+        if (!read_number(a, "device", text, 0, NND_MAX_DEVICE, &n))
+            return false;
+        o->device = (int)n;
         return true;
     case QUIET:     o->quiet = true; return true;
     case HELP:      a->help = true; return true;
