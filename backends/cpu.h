@@ -161,7 +161,10 @@ LLVMValueRef cpu_get(Emit *e, const Stmt *s);
 void         cpu_set(Emit *e, const Stmt *s);
 void         cpu_put(Emit *e, const Stmt *s, LLVMValueRef v);            /* the same with another value */
 LLVMValueRef cpu_fold(Emit *e, const Stmt *s);
-bool         cpu_fold_row(Emit *e, const Stmt *loop);      /* a loop that only folds results into another local */
+int64_t      cpu_known_place(Emit *e, Affine at);
+LLVMValueRef cpu_fold2(Emit *e, const Stmt *s, LLVMValueRef a, LLVMValueRef b);
+LLVMValueRef cpu_fold_cells(Emit *e, const Stmt *s);       /* the cell that is left when whole cells have been folded; NULL: they aren't whole */
+bool         cpu_fold_together(Emit *e, const Stmt *loop); /* loops that only fold results into another local (cpu_fold.c) */
 
 /* plans (cpu_buffer.c): p is going to be emitted */
 void         cpu_open_plan(Emit *e, const Plan *p);

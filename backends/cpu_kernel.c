@@ -230,7 +230,7 @@ static void emit_loop(Emit *e, const Stmt *s)
     } else if (!cpu_is_unrolled(e, s)) {
         cpu_fetch_behind(e, s);
         running_loop(e, s, cpu_number(e, 0), cpu_number(e, s->extent), 1, emit_body);
-    } else if (!cpu_fold_row(e, s)) {
+    } else if (!cpu_fold_together(e, s)) {
         for (int64_t i = 0; i < s->extent; i++) {
             e->var[s->id] = cpu_number(e, i);
             emit_list(e, s->body);

@@ -160,7 +160,7 @@ void cpu_local(Emit *e, const Stmt *s)
         l->cell[i] = start;
 }
 
-static int64_t known_place(Emit *e, Affine at)
+int64_t cpu_known_place(Emit *e, Affine at)
 {
     int64_t i = -1;
 
@@ -215,7 +215,7 @@ LLVMValueRef cpu_get(Emit *e, const Stmt *s)
 
         return cpu_load_place(e, &at);
     }
-    i = known_place(e, s->at);
+    i = cpu_known_place(e, s->at);
     if (along_cells(e, l, s->at))
         return get_cells(e, l, i / l->width);
     return l->width > 1 ? LLVMBuildExtractElement(e->B, l->cell[i / l->width], cpu_i64(e, i % l->width), "") : l->cell[i];
@@ -233,7 +233,7 @@ void cpu_put(Emit *e, const Stmt *s, LLVMValueRef v)
         cpu_store_place(e, &at, v);
         return;
     }
-    i = known_place(e, s->at);
+    i = cpu_known_place(e, s->at);
     cell = &l->cell[i / l->width];
     if (along_cells(e, l, s->at))
         set_cells(e, l, i / l->width, cpu_vector(e, v));
@@ -247,7 +247,7 @@ void cpu_set(Emit *e, const Stmt *s) { cpu_put(e, s, e->value[s->arg[0]]); }
 
 /* ---- folds ---- */
 
-static LLVMValueRef fold2(Emit *e, const Stmt *s, LLVMValueRef a, LLVMValueRef b)
+LLVMValueRef cpu_fold2(Emit *e, const Stmt *s, LLVMValueRef a, LLVMValueRef b)
 {
     LLVMValueRef pair[2] = { a, b };
 
@@ -268,11 +268,10 @@ static void fold_vectors(Emit *e, const Stmt *s, LLVMValueRef *v, int64_t n)
 {
     for (; n > 1; n /= 2)
         for (int i = 0; i < n / 2; i++)
-            v[i] = fold2(e, s, v[i], v[i + n / 2]);
+            v[i] = cpu_fold2(e, s, v[i], v[i + n / 2]);
 }
 
-/* The cell that is left when whole cells have been folded, or NULL if the fold doesn't fall into whole cells. */
-static LLVMValueRef fold_cells(Emit *e, const Stmt *s)
+LLVMValueRef cpu_fold_cells(Emit *e, const Stmt *s)
 {
     const LocalRegs *l = &e->local[s->local];
     LLVMValueRef *v;
@@ -289,7 +288,7 @@ static LLVMValueRef fold_cells(Emit *e, const Stmt *s)
 
 LLVMValueRef cpu_fold(Emit *e, const Stmt *s)
 {
-    LLVMValueRef cell = fold_cells(e, s), *v;
+    LLVMValueRef cell = cpu_fold_cells(e, s), *v;
 
     if (!cell) {
         v = arena_array(e->mem, LLVMValueRef, s->count);
@@ -299,108 +298,6 @@ LLVMValueRef cpu_fold(Emit *e, const Stmt *s)
         return v[0];
     }
     for (int n = e->local[s->local].width / 2; n >= 1; n /= 2)
-        cell = fold2(e, s, cpu_part(e, cell, 0, n), cpu_part(e, cell, n, n));
+        cell = cpu_fold2(e, s, cpu_part(e, cell, 0, n), cpu_part(e, cell, n, n));
     return LLVMBuildExtractElement(e->B, cell, cpu_i64(e, 0), "");
-}
-
-/* ---- several folds at once ---- */
-
-/* One step of the tree for all results in a, or in a and b behind each other: each has `per` elements in a row;
- * of each the lower half meets the upper. */
-static LLVMValueRef fold_halves(Emit *e, const Stmt *s, LLVMValueRef a, LLVMValueRef b, int per)
-{
-    int n = (int)LLVMGetVectorSize(LLVMTypeOf(a)) * (b ? 2 : 1), low[128], high[128];
-
-    for (int i = 0; i < n / 2; i++) {
-        low[i] = i / (per / 2) * per + i % (per / 2);
-        high[i] = low[i] + per / 2;
-    }
-    if (!b)
-        b = LLVMGetPoison(LLVMTypeOf(a));
-    return fold2(e, s, cpu_shuffle(e, a, b, low, n / 2), cpu_shuffle(e, a, b, high, n / 2));
-}
-
-/* n cells (a power of two, at most their width), each folded to one lane of the result.  Every step of the tree
- * works on full vectors: far fewer instructions than n folds, and the same additions. */
-static LLVMValueRef fold_together(Emit *e, const Stmt *s, LLVMValueRef *v, int n)
-{
-    int per = (int)LLVMGetVectorSize(LLVMTypeOf(v[0]));
-
-    for (; per > 1; per /= 2) {
-        if (n == 1) {
-            v[0] = fold_halves(e, s, v[0], NULL, per);
-            continue;
-        }
-        for (int i = 0; i < n / 2; i++)
-            v[i] = fold_halves(e, s, v[2 * i], v[2 * i + 1], per);
-        n /= 2;
-    }
-    return v[0];
-}
-
-/* The lanes of part into a cell from `at` on. */
-static LLVMValueRef put_part(Emit *e, LLVMValueRef cell, LLVMValueRef part, int at)
-{
-    int width = (int)LLVMGetVectorSize(LLVMTypeOf(cell)), n = (int)LLVMGetVectorSize(LLVMTypeOf(part)), lane[64];
-
-    if (n == width)
-        return part;
-    for (int i = 0; i < width; i++)
-        lane[i] = i < n ? i : 0;
-    part = cpu_shuffle(e, part, LLVMGetPoison(LLVMTypeOf(part)), lane, width);
-    for (int i = 0; i < width; i++)
-        lane[i] = i >= at && i < at + n ? width + i - at : i;
-    return cpu_shuffle(e, cell, part, lane, width);
-}
-
-/* for v < n unroll { %x = fold op a[..]; set b[.. + v], %x } between registers. */
-static bool is_fold_row(Emit *e, const Stmt *loop)
-{
-    const Stmt *fold = loop->body, *set = fold ? fold->next : NULL;
-    const LocalRegs *to;
-
-    if (!fold || fold->kind != ST_FOLD || !set || set->kind != ST_SET || set->next || set->arg[0] != fold->id
-        || e->vec_var >= 0 || loop->lanes || aff_coef(set->at, loop->id) != 1)
-        return false;
-    to = &e->local[set->local];
-    return set->local != fold->local && !to->on_stack && to->width > 1 && !to->copies;
-}
-
-static LLVMValueRef fold_run(Emit *e, const Stmt *loop, int64_t from, int n)
-{
-    LLVMValueRef v[64];
-
-    for (int i = 0; i < n; i++) {
-        e->var[loop->id] = cpu_number(e, from + i);
-        v[i] = fold_cells(e, loop->body);
-    }
-    return fold_together(e, loop->body, v, n);
-}
-
-bool cpu_fold_row(Emit *e, const Stmt *loop)
-{
-    const Stmt *fold = loop->body, *set;
-    LocalRegs *to;
-    int n;
-
-    if (!is_fold_row(e, loop))
-        return false;
-    e->var[loop->id] = cpu_number(e, 0);
-    if (!fold_cells(e, fold))
-        return false;
-    set = fold->next;
-    to = &e->local[set->local];
-    for (int64_t i = 0; i < loop->extent; i += n) {
-        int width = e->local[fold->local].width;
-        int64_t at;
-
-        e->var[loop->id] = cpu_number(e, i);
-        at = known_place(e, set->at);
-        for (n = width; i + n > loop->extent || at % to->width + n > to->width; n /= 2)
-            ;
-        LLVMValueRef *cell = &to->cell[at / to->width];
-
-        *cell = put_part(e, *cell, fold_run(e, loop, i, n), (int)(at % to->width));
-    }
-    return true;
 }

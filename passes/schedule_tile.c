@@ -13,7 +13,7 @@
  * Neither changes the order in which an element is summed.  A remainder of rows or columns is a tile of its
  * own size; where it can't stand inside the kernel's parallel loop it becomes a kernel of its own.
  */
-#include "passes/schedule.h"
+#include "passes/schedule_tile.h"
 
 #include <assert.h>
 #include <math.h>
@@ -22,20 +22,6 @@ enum { MAX_ROWS = 14, MAX_COLUMNS = 8, FMA_LATENCY = 4, THREADS = 4 };
 
 static const double REMAINDER_COST = .03;
 static const double RAGGED_COST = .06;      /* of pieces of an outer loop that are missing to share it evenly */
-
-typedef struct Tile {
-    Nest   *nest;
-    Kernel *k;              /* the kernel being written */
-    Stmt   *local, *fold, *rest;   /* the element's one local; folded loops; what follows them */
-    int     nfold;
-    bool    along_fold;
-    int     lanes;          /* of a vector of results */
-    int     row, column;    /* places in nest->var; row -1: there is one row */
-    int     m, n;           /* rows and columns of a tile (columns: results, not vectors) */
-    int     block;          /* of these columns, so many are folded at once; all along columns */
-    Affine *map;            /* the nest's loop variables in the kernel being written */
-    int     base;           /* added to the nest's value numbers in the tile being written */
-} Tile;
 
 /* ---- recognition ---- */
 
@@ -260,6 +246,8 @@ static Stmt *fold_body(Tile *t, const Block *b, const Stmt *s)
     if (t->along_fold)
         at = aff_scale(t->nest->mem, at, NND_LANES);
     inner = copy(t, s, row, column, b->local, at);
+    if (t->npacked)
+        tile_unpack(t, inner, b->column, b->n, affine(t, v), t->map[t->fold->id]);
     inner = vec_for(t, v, b->n, t->along_fold ? 0 : t->lanes, true, inner);
     return vec_for(t, u, b->m, 0, true, inner);
 }
@@ -400,35 +388,80 @@ static Stmt *tile_alone(Tile *t, Affine row, Affine column, int m, int n)
     return l.first;
 }
 
-static Stmt *row_loop(Tile *t, Affine column, int n)
+/* Tiles of m rows: `count` of them from row `from` on. */
+static Stmt *row_loop(Tile *t, Affine from, int64_t count, Affine column, int n)
 {
     int var = new_var(t);
-    Affine row = aff_var(t->nest->mem, var, t->m);
+    Affine row = sum(t, from, aff_var(t->nest->mem, var, t->m));
     Stmt *body = tile_alone(t, row, column, t->m, n);
 
-    return sched_for(t->nest->mem, t->k->loc, var, row_count(t) / t->m, body);
+    return sched_for(t->nest->mem, t->k->loc, var, count, body);
 }
 
-/* Rows in tiles, and the tile of those that remain. */
-static Stmt *all_rows(Tile *t, Affine column, int n)
+/* Rows from `from` on in tiles, and the tile of those that remain. */
+static Stmt *all_rows(Tile *t, Affine from, int64_t count, Affine column, int n)
 {
     KList l = { 0 };
-    int rest = (int)(row_count(t) % t->m);
+    int rest = (int)(count % t->m);
 
-    if (row_count(t) == t->m)
-        return tile_alone(t, aff_const(0), column, t->m, n);
-    kern_append(&l, row_loop(t, column, n));
+    if (count == t->m)
+        return tile_alone(t, from, column, t->m, n);
+    if (count / t->m)
+        kern_append(&l, row_loop(t, from, count / t->m, column, n));
     if (rest)
-        kern_append(&l, tile_alone(t, aff_const(row_count(t) - rest), column, rest, n));
+        kern_append(&l, tile_alone(t, sum(t, from, aff_const(count - rest)), column, rest, n));
     return l.first;
 }
 
-static Stmt *column_loop(Tile *t)
+/* Whole tiles of columns, over `count` rows from `from` on. */
+static Stmt *column_loop(Tile *t, Affine from, int64_t count)
 {
     int var = new_var(t);
-    Stmt *body = all_rows(t, aff_var(t->nest->mem, var, t->n), t->n);
+    Affine column = aff_var(t->nest->mem, var, t->n);
+    KList l = { 0 };
 
-    return sched_for(t->nest->mem, t->k->loc, var, t->nest->extent[t->column] / t->n, body);
+    tile_pack(t, column, t->n, &l);
+    kern_append(&l, all_rows(t, from, count, column, t->n));
+    return sched_for(t->nest->mem, t->k->loc, var, t->nest->extent[t->column] / t->n, l.first);
+}
+
+/* The tiles of one group of columns, for m rows. */
+static Stmt *group_tiles(Tile *t, Affine row, int m, Affine column)
+{
+    int var = new_var(t);
+    Stmt *tile = tile_alone(t, row, sum(t, column, aff_var(t->nest->mem, var, t->n)), m, t->n);
+
+    return sched_for(t->nest->mem, t->k->loc, var, t->group, tile);
+}
+
+/* Whole tiles of columns, a group at a time: its panels, then rows, and for each tile of rows all of the group. */
+static Stmt *group_loop(Tile *t)
+{
+    int64_t rows = row_count(t);
+    int var = new_var(t), pack = new_var(t), row = new_var(t);
+    Affine column = aff_var(t->nest->mem, var, t->n * t->group);
+    KList l = { 0 }, panels = { 0 };
+
+    tile_pack(t, sum(t, column, aff_var(t->nest->mem, pack, t->n)), t->n, &panels);
+    kern_append(&l, sched_for(t->nest->mem, t->k->loc, pack, t->group, panels.first));
+    kern_append(&l, sched_for(t->nest->mem, t->k->loc, row, rows / t->m, group_tiles(t, aff_var(t->nest->mem, row, t->m), t->m, column)));
+    if (rows % t->m)
+        kern_append(&l, group_tiles(t, aff_const(rows - rows % t->m), (int)(rows % t->m), column));
+    return sched_for(t->nest->mem, t->k->loc, var, t->nest->extent[t->column] / t->n / t->group, l.first);
+}
+
+/* Blocks of rows: all columns pass over one before the next. */
+static Stmt *block_loop(Tile *t)
+{
+    int64_t width = t->nest->extent[t->column];
+    int var = new_var(t), rest = (int)(width % t->n);
+    Affine row = aff_var(t->nest->mem, var, t->row_block);
+    KList l = { 0 };
+
+    kern_append(&l, column_loop(t, row, t->row_block));
+    if (rest)
+        kern_append(&l, all_rows(t, row, t->row_block, aff_const(width - rest), rest));
+    return sched_for(t->nest->mem, t->k->loc, var, row_count(t) / t->row_block, l.first);
 }
 
 /* ---- kernels ---- */
@@ -466,9 +499,9 @@ static void one_kernel(Tile *t, KernelList *out)
     for (int i = 0; i < n; i++)
         if (i != t->row && i != t->column)
             t->map[nest->var[i]] = affine(t, var[i] = new_var(t));
-    kern_append(&l, column_loop(t));
+    kern_append(&l, column_loop(t, aff_const(0), row_count(t)));
     if (rest)
-        kern_append(&l, all_rows(t, aff_const(nest->extent[t->column] - rest), rest));
+        kern_append(&l, all_rows(t, aff_const(0), row_count(t), aff_const(nest->extent[t->column] - rest), rest));
     t->k->body = l.first;
     for (int i = n - 1; i >= 0; i--)
         if (i != t->row && i != t->column)
@@ -482,12 +515,33 @@ static void rows_of_columns(Tile *t, KernelList *out, int64_t from, int n)
     double share = (double)n / (double)t->nest->extent[t->column];
 
     open_kernel(t, out, share * (double)(rows - rest) / (double)rows);
-    t->k->body = row_loop(t, aff_const(from), n);
+    t->k->body = row_loop(t, aff_const(0), rows / t->m, aff_const(from), n);
     mark_par(t->k->body);
     if (rest) {
         open_kernel(t, out, share * (double)rest / (double)rows);
         t->k->body = tile_alone(t, aff_const(rows - rest), aff_const(from), (int)rest, n);
     }
+}
+
+/* Rows in blocks, then those that no block has taken. */
+static void block_kernels(Tile *t, KernelList *out)
+{
+    int64_t rows = row_count(t), rest = rows % t->row_block;
+    KList l = { 0 };
+    int64_t width = t->nest->extent[t->column], over = width % t->n;
+
+    open_kernel(t, out, (double)(rows - rest) / (double)rows);
+    t->k->body = block_loop(t);
+    mark_par(t->k->body);
+    if (!rest)
+        return;
+    open_kernel(t, out, (double)rest / (double)rows);
+    kern_append(&l, column_loop(t, aff_const(rows - rest), rest));
+    mark_par(l.first);
+    if (over)
+        kern_append(&l, all_rows(t, aff_const(rows - rest), rest, aff_const(width - over), (int)over));
+    t->k->body = l.first;
+    t->k->body->par = t->k->body->par && !t->k->body->next;
 }
 
 /* The columns' panel of one operand stays in the first cache while rows pass over it. */
@@ -498,11 +552,12 @@ static void plain_kernels(Tile *t, KernelList *out)
 
     if (whole > 1) {
         open_kernel(t, out, (double)(whole * t->n) / (double)width);
-        t->k->body = column_loop(t);
+        t->k->body = t->group > 1 ? group_loop(t) : column_loop(t, aff_const(0), row_count(t));
         mark_par(t->k->body);
     } else {
         rows_of_columns(t, out, 0, t->n);
     }
+    t->npacked = 0;         /* what remains is too narrow to be worth a panel */
     if (rest)
         rows_of_columns(t, out, width - rest, rest);
 }
@@ -520,8 +575,11 @@ bool schedule_tile(Nest *nest, KernelList *out)
     t.map = arena_array(nest->mem, Affine, nest->k->nvar + 1);
     if (nest->k->scan)
         t.map[0] = aff_var(nest->mem, 0, 1);
+    tile_block(&t);
     if (nest->n > 2)
         one_kernel(&t, out);
+    else if (t.row_block < row_count(&t))
+        block_kernels(&t, out);
     else
         plain_kernels(&t, out);
     return true;
