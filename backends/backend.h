@@ -13,6 +13,7 @@ typedef struct BackendOptions {
     bool        through_par;             /* every kernel is called through NndCall.par, whatever it costs: for who measures them */
     FILE       *times;                   /* load: gets a line an entry, how long its code took; NULL: none */
     bool        own_functions;           /* no function of the C library's maths is called: what a GPU has, for who measures it */
+    bool        blas;                    /* loops with the mark `blas` are calls of OpenBLAS, which this machine must have */
     /* Of emit alone.  An object always has its image, nnd_<model>; text has it on demand. */
     bool        with_image;
     bool        as_program;              /* exports nnd_program_image instead, a pointer for a program's main */
@@ -38,6 +39,9 @@ typedef struct Backend {
 extern const Backend backend_interp, backend_cpu, backend_nvptx;
 extern const Backend *const backend_list[];   /* NULL-terminated */
 const Backend *backend_find(const char *name);
+
+/* Has this machine an OpenBLAS?  false with the reason in *why. */
+bool backend_has_blas(const char **why);
 
 /* backends/image.c: the parts of an image that every backend fills alike, copied out of the module
  * into one allocation; entry[].run and priv are left for the caller.  Freed with image_free. */

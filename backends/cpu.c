@@ -59,7 +59,7 @@ static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, c
     EmitTarget target = cpu_emit_target;
     Arena scratch = { 0 };
     Emit e = { .target = &cpu_emit_target, .index = LLVMInt64TypeInContext(c->C), .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C),
-               .through_par = o->through_par };
+               .through_par = o->through_par, .blas = o->blas };
 
     if (o->own_functions) {
         target.function = cpu_own_function;

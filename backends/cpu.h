@@ -47,6 +47,7 @@ struct Emit {
 
     /* the plan being emitted */
     const Plan        *p;
+    bool               blas;           /* likewise */
     bool               through_par;    /* all kernels, as BackendOptions says */
 
     /* the kernel being emitted */
@@ -142,6 +143,9 @@ void         cpu_bases(Emit *e);
 void         cpu_set_scope(Emit *e, LLVMValueRef access, int scope);
 LLVMValueRef cpu_member(Emit *e, LLVMValueRef object, size_t offset, LLVMTypeRef type);        /* loads it */
 LLVMValueRef cpu_bytes(Emit *e, LLVMValueRef p, LLVMValueRef nbytes);                          /* p + nbytes */
+
+/* a matrix product by BLAS (cpu_gemm.c) */
+void         cpu_gemm(Emit *e, const Gemm *g);
 
 /* kernels that are one function (cpu_share.c) */
 int         *cpu_share(Emit *e, bool *shared);             /* of each kernel of the plan: the first that is equal to it; marks those that others are */

@@ -4,11 +4,13 @@
  * that LLVM may call for an instruction the machine lacks or for a run of stores.
  */
 #include "backends/cpu_jit.h"
+#include "backends/blas.h"
 
 #include <llvm-c/Core.h>
 #include <llvm-c/Error.h>
 #include <llvm-c/LLJIT.h>
 #include <llvm-c/Orc.h>
+#include <assert.h>
 #include <math.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,15 +40,16 @@ static bool failed(LLVMErrorRef error, char *why, size_t nwhy)
     return true;
 }
 
-static LLVMErrorRef add_imports(LLVMOrcLLJITRef jit)
+static LLVMErrorRef add_imports(LLVMOrcLLJITRef jit, const Import *of, size_t n)
 {
     LLVMOrcCSymbolMapPair pair[NIMPORT];
 
-    for (int i = 0; i < NIMPORT; i++)
-        pair[i] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, import[i].name),
-                                           { (LLVMOrcExecutorAddress)(uintptr_t)import[i].at,
+    assert(n <= NIMPORT);
+    for (size_t i = 0; i < n; i++)
+        pair[i] = (LLVMOrcCSymbolMapPair){ LLVMOrcLLJITMangleAndIntern(jit, of[i].name),
+                                           { (LLVMOrcExecutorAddress)(uintptr_t)of[i].at,
                                              { LLVMJITSymbolGenericFlagsExported | LLVMJITSymbolGenericFlagsCallable, 0 } } };
-    LLVMOrcMaterializationUnitRef unit = LLVMOrcAbsoluteSymbols(pair, NIMPORT);
+    LLVMOrcMaterializationUnitRef unit = LLVMOrcAbsoluteSymbols(pair, n);
     LLVMErrorRef error = LLVMOrcJITDylibDefine(LLVMOrcLLJITGetMainJITDylib(jit), unit);
 
     if (error)
@@ -54,13 +57,28 @@ static LLVMErrorRef add_imports(LLVMOrcLLJITRef jit)
     return error;
 }
 
-CpuJit *cpu_jit_open(char *why, size_t nwhy)
+static bool add_blas(LLVMOrcLLJITRef jit, char *why, size_t nwhy)
+{
+    Import blas[] = { { "cblas_sgemm", NULL }, { "cblas_dgemm", NULL } };
+
+    for (int i = 0; i < 2; i++) {
+        const char *reason;
+
+        if (!(blas[i].at = blas_function(blas[i].name, &reason))) {
+            snprintf(why, nwhy, "BLAS: %s", reason);
+            return false;
+        }
+    }
+    return !failed(add_imports(jit, blas, 2), why, nwhy);
+}
+
+CpuJit *cpu_jit_open(bool blas, char *why, size_t nwhy)
 {
     LLVMOrcLLJITRef jit = NULL;
 
     if (failed(LLVMOrcCreateLLJIT(&jit, NULL), why, nwhy))
         return NULL;
-    if (!failed(add_imports(jit), why, nwhy))
+    if (!failed(add_imports(jit, import, NIMPORT), why, nwhy) && (!blas || add_blas(jit, why, nwhy)))
         return (CpuJit *)jit;
     cpu_jit_close((CpuJit *)jit);
     return NULL;

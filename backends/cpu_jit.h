@@ -10,7 +10,7 @@ typedef struct CpuJit CpuJit;
 
 /* cpu_jit_open - a place for objects, with the functions that code may call.  NULL with the reason in why.
  * cpu_jit_add - puts an object there and takes it, from any thread; false with the reason in why. */
-CpuJit *cpu_jit_open(char *why, size_t nwhy);
+CpuJit *cpu_jit_open(bool blas, char *why, size_t nwhy);
 bool    cpu_jit_add(CpuJit *jit, LLVMMemoryBufferRef object, char *why, size_t nwhy);
 /* The address of a symbol of the objects, or NULL with the reason in why; valid until cpu_jit_close. */
 void   *cpu_jit_find(CpuJit *jit, const char *symbol, char *why, size_t nwhy);

@@ -223,7 +223,11 @@ static void vector_loop(Emit *e, const Stmt *s)
 
 static void emit_loop(Emit *e, const Stmt *s)
 {
-    if (cpu_loop_lanes(e, s)) {
+    Gemm g;
+
+    if (s->blas && e->blas && kern_gemm(s, &g)) {
+        cpu_gemm(e, &g);
+    } else if (cpu_loop_lanes(e, s)) {
         vector_loop(e, s);
     } else if (e->k->scheduled && s->sieve) {
         sieve_loop(e, s);

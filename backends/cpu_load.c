@@ -172,7 +172,7 @@ NndImage *cpu_image_load(Module *m, const BackendOptions *o, char *why, size_t n
     Loader *l = loader_new(m, o);
     NndImage *im;
 
-    if (!runs_here(o, why, nwhy) || !(l->jit = cpu_jit_open(why, nwhy))) {
+    if (!runs_here(o, why, nwhy) || !(l->jit = cpu_jit_open(o->blas, why, nwhy))) {
         loader_free(l);
         return NULL;
     }

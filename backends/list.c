@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "backends/backend.h"
+#include "backends/blas.h"
 
 const Backend *const backend_list[] = { &backend_cpu, &backend_nvptx, &backend_interp, NULL };
 
@@ -12,3 +13,5 @@ const Backend *backend_find(const char *name)
             return backend_list[i];
     return NULL;
 }
+
+bool backend_has_blas(const char **why) { return blas_function("cblas_sgemm", why) && blas_function("cblas_dgemm", why); }

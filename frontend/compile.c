@@ -95,8 +95,9 @@ static Pass last_pass(const Backend *b)
 static const char *run_passes(Module *m, Pass last, const CompileOptions *o, Watch *w)
 {
     bool     only[NPASS];
-    Pipeline p = { .options = { .limits = o->limits, .rule_limit = o->rule_limit, .plain_flops = o->plain_flops }, .only = only,
-                   .skip = o->skip, .after = after_pass, .ctx = w };
+    Pipeline p = { .options = { .limits = o->limits, .rule_limit = o->rule_limit, .plain_flops = o->plain_flops, .blas = o->blas,
+                                .blas_ctx = o->blas_ctx },
+                   .only = only, .skip = o->skip, .after = after_pass, .ctx = w };
 
     for (int i = 0; i < NPASS; i++)
         only[i] = i <= (int)last;

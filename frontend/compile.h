@@ -16,6 +16,8 @@ typedef struct CompileOptions {
     const bool    *skip;           /* by Pass: left out; NULL: none */
     double         plain_flops;    /* kernels of fewer operations stay plain loops: less code, made sooner, that runs slower */
     int64_t        rule_limit;     /* rewrites of simplify at most; -1: no limit */
+    bool         (*blas)(void *ctx, const Gemm *g);      /* which products are left to BLAS, as PassOptions has it */
+    void          *blas_ctx;
     FILE          *times;          /* gets a line a stage, "time: fuse 0.31 ms"; NULL: none are printed */
 } CompileOptions;
 

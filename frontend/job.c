@@ -108,7 +108,7 @@ int job_open(Job *j, Options *o)
         return status;
     /* looking for mistakes needs no device */
     j->compile.backend = &backend_cpu;
-    if ((o->command != CMD_check || o->value[OPTION_verify].given) && (status = target_open(j)))
+    if ((o->command != CMD_check || o->value[OPTION_verify].given) && ((status = target_open(j)) || (status = blas_open(j))))
         return status;
     if (j->compile.backend == &backend_cpu && j->compile.target.opt_level == 0)
         j->compile.plain_flops = PLAIN_FLOPS;
@@ -127,6 +127,7 @@ int job_open(Job *j, Options *o)
 
 void job_close(Job *j)
 {
+    blas_close(j);
     if (j->model)
         model_free(j->model);
 }

@@ -39,6 +39,8 @@ char *read_text(Options *o, size_t *len);
 
 /* ---- jobs (job.c) ---- */
 
+typedef struct BlasTable BlasTable;
+
 /* A model that has been checked, and what it is compiled for. */
 typedef struct Job {
     Options       *o;
@@ -48,6 +50,7 @@ typedef struct Job {
     CompileOptions compile;
     bool           skip[NPASS];
     char           device[256];
+    BlasTable     *blas;             /* of --blas auto, else NULL */
     double         begun_ms;         /* on compile_clock_ms */
 } Job;
 
@@ -56,6 +59,9 @@ int  job_open(Job *j, Options *o);
 void job_close(Job *j);
 /* target_open - the backend, the device and its limits that --target and --cpu ask for (target.c); a status. */
 int  target_open(Job *j);
+/* blas_open - what --blas asks for (blas.c); a status.  blas_close - writes the table that auto has measured. */
+int  blas_open(Job *j);
+void blas_close(Job *j);
 /* target_here - the same for this processor, whatever they ask for. */
 int  target_here(Job *j);
 /* The entries that a model has, those with rows at each of the batch sizes; at most MAX_WANT. */

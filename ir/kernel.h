@@ -36,6 +36,7 @@
  *   sieve L  its body is values, then one `if` that uses none of them but its condition: conditions are found L at a time,
  *            and iterations where they hold are done one by one, in order
  *   unroll   written out at compile time
+ *   blas     the nest is a matrix product, written plainly (kernel_gemm.c), which BLAS may compute: adding up in an order of its own
  * vec L unroll: groups of lanes, and the groups written out.  par and vec can't be on one loop; a vec loop
  * holds no other vec loop.
  *
@@ -164,6 +165,7 @@ struct Stmt {
     bool     bf16; int operand[2];     /* mma: tf32 if not; the locals of its operands */
     int      lanes;        /* vec: lanes; 0: not a vec loop */
     int      sieve;        /* conditions found together; 0: no sieve */
+    bool     blas;
     Stmt    *body;
     Stmt    *next;
 };
@@ -231,6 +233,13 @@ int64_t slot_index(const Module *m, int slot);
 /* Where a param, state or optim slot lies in the state segment, in bytes, and the segment's size. */
 int64_t module_state_offset(const Module *m, int slot);
 int64_t module_state_bytes(const Module *m);
+
+/* A matrix of a product: element (i, j) at buf[at + ld*i + j], turned: at buf[at + i + ld*j]. */
+typedef struct GemmOperand { int buf; int64_t at, ld; bool turned; } GemmOperand;
+/* c[m, n] = a[m, k] * b[k, n] */
+typedef struct Gemm { Dtype dtype; int64_t m, n, k; GemmOperand a, b, c; } Gemm;
+/* kern_gemm - reads the product that the nest is, if it is one (ir/kernel_gemm.c). */
+bool kern_gemm(const Stmt *loop, Gemm *g);
 
 /* text (ir/kernel_text.c) */
 void  plan_print(FILE *f, const Plan *p);

@@ -224,7 +224,9 @@ static const char *check_list(Loops *l, const Stmt *s)
     const char *why = NULL;
 
     for (; s && !why; s = s->next) {
-        if (s->kind == ST_FOR && s->extent > 1 && (s->par || s->lanes || s->grid || s->block))
+        if (s->blas && (s->par || s->lanes || s->unroll || s->sieve || !kern_gemm(s, &(Gemm){ 0 })))
+            why = arena_printf(l->mem, "the loop i%d is no matrix product that BLAS has", s->id);
+        else if (s->kind == ST_FOR && s->extent > 1 && (s->par || s->lanes || s->grid || s->block))
             why = check_loop(l, s);
         if (!why)
             why = check_list(l, s->body);

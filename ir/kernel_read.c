@@ -265,6 +265,7 @@ static bool read_marks(KernelReader *r, Stmt *s)
         return false;
     s->sieve = (int)lanes;
     s->unroll = lex_take(r->t.lx, "unroll");
+    s->blas = lex_take(r->t.lx, "blas");
     return true;
 }
 

@@ -116,6 +116,8 @@ static void print_for(FILE *f, const Stmt *s)
         fprintf(f, " sieve %d", s->sieve);
     if (s->unroll)
         fputs(" unroll", f);
+    if (s->blas)
+        fputs(" blas", f);
 }
 
 static void print_local(FILE *f, const Stmt *s)

@@ -10,6 +10,8 @@ typedef struct PassOptions {
     Limits limits;
     int    rule_limit;                   /* canonical and simplify each stop after so many rewrites; -1: never */
     double plain_flops;                  /* schedule leaves kernels of fewer operations as plain loops */
+    bool (*blas)(void *ctx, const Gemm *g);      /* schedule: is this product left to BLAS?  NULL: none is */
+    void  *blas_ctx;
 } PassOptions;
 
 typedef void PassFn(Module *m, const PassOptions *o);

@@ -303,17 +303,19 @@ static void list_kernel(Plan *p, Kernel *k, KernelList *out)
     out->k[out->n++] = k;
 }
 
-static void schedule_kernel(Plan *p, Kernel *k, const Limits *limits, KernelList *out)
+static void schedule_kernel(Plan *p, Kernel *k, const PassOptions *o, KernelList *out)
 {
-    Nest nest = nest_open(p, k, limits);
+    Nest nest = nest_open(p, k, &o->limits);
+    BlasResult blas;
 
     join_loops(&nest);
     k->scheduled = true;
-    if (limits->warp) {
+    if (o->limits.warp) {
         schedule_gpu(&nest, out);
         return;
     }
-    if (schedule_tile(&nest, out))
+    blas = schedule_blas(&nest, o, out);
+    if (blas == BLAS_ALL || (blas == BLAS_NOT && schedule_tile(&nest, out)))
         return;
     k->body = plain_nest(&nest);
     list_kernel(p, k, out);
@@ -329,7 +331,7 @@ void schedule(Module *m, const PassOptions *o)
             if (p->kernel[k]->flops < o->plain_flops)
                 list_kernel(p, p->kernel[k], &out);
             else
-                schedule_kernel(p, p->kernel[k], &o->limits, &out);
+                schedule_kernel(p, p->kernel[k], o, &out);
         p->kernel = out.k;
         p->nkernel = out.n;
         p->ckernel = out.cap;

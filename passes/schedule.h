@@ -37,6 +37,9 @@ bool   pick_varies(const Stmt *list, Affine a, int var);
  * false: not a contraction that can be tiled. */
 typedef struct KernelList { Kernel **k; int n, cap; } KernelList;
 bool   schedule_tile(Nest *nest, KernelList *out);
+/* schedule_blas.c: a product for BLAS, if the options want it; its kernel is appended to out.  BLAS_PART: the nest has become what follows it. */
+typedef enum BlasResult { BLAS_NOT, BLAS_ALL, BLAS_PART } BlasResult;
+BlasResult schedule_blas(Nest *nest, const PassOptions *o, KernelList *out);
 /* schedule_gpu.c: the kernel for groups of threads; may give several kernels, appended to out. */
 void   schedule_gpu(Nest *nest, KernelList *out);
 

@@ -12,7 +12,7 @@
 
 /* Tiles of rows that make a copy worth its time; the least iterations to share among threads; bytes that lie so far apart are in different pages
  * or in the same set. */
-enum { PACK_ROWS = 8, SHARES = 8, FAR_APART = 1024 };
+enum { PACK_ROWS = 32, SHARES = 8, FAR_APART = 1024 };
 
 static int64_t row_count(const Tile *t) { return t->row < 0 ? 1 : t->nest->extent[t->row]; }
 

@@ -10,7 +10,7 @@
 #include "tests/unit/arbitrary.h"
 
 /* How a module is compiled; graphs of one block share it.  No lanes: for a GPU, and only walked. */
-typedef struct RandomMode { int lanes; bool simplify, skip_fuse, skip_schedule, only_walk; } RandomMode;
+typedef struct RandomMode { int lanes; bool simplify, skip_fuse, skip_schedule, only_walk, small_caches, blas; } RandomMode;
 
 enum { RANDOM_BLOCK = 64 };
 

@@ -271,6 +271,9 @@ static const Mistake mistake[] = {
     { "store b0[0], %1\n%1 = 1 : f32", "where it can't be seen" },
     { "%0 = 1 : f32\n%0 = 2 : f32", "%0 is defined twice" },
     { "for i0 < 2 {\nfor i0 < 2 {\n}\n}", "i0 is defined twice" },
+    { "for i0 < 2 blas {\n}", "i0 is no matrix product that BLAS has" },
+    { "for i0 < 2 blas {\nfor i1 < 2 {\nlocal l0 : f32[1] = 0\nfor i2 < 2 {\n%0 = load b0[2*i0 + i2] : f32\n%1 = load b0[2*i1 + 2*i2] : f32\n%2 = get l0[0] : f32\n"
+      "%3 = fma %0, %1, %2 : f32\nset l0[0], %3\n}\n%4 = get l0[0] : f32\nstore b1[2*i0 + i1], %4\n}\n}", "i0 is no matrix product that BLAS has" },
     { "local l0 : f32[1] = 0\nlocal l0 : f32[1] = 0", "l0 is defined twice" },
     { "for i0 < 2 {\nlocal l0 : f32[1] = 0\n}\n%0 = get l0[0] : f32", "l0 is used where it can't be seen" },
     { "local l0 : f32[4] = 0\n%0 = get l0[4] : f32", "l0 is touched at 4 .. 4" },

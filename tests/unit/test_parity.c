@@ -318,6 +318,35 @@ static void test_known(void **state)
     }
 }
 
+/* Contractions that small caches do not hold: panels, groups of them, and blocks of rows, each with remainders. */
+static void add_large(Module *m)
+{
+    int64_t one = 1, zero = 0;
+    int     x = add_param(m, "x", 2, 210, 40), v = add_param(m, "v", 2, 40, 1045), w = add_param(m, "w", 2, 7, 40);
+    int     panels = add_param(m, "panels", 2, 210, 1045), blocks = add_param(m, "blocks", 2, 210, 7);
+    Graph  *g = graph_new(m, ENTRY_TRAIN, 1);
+    Ref     arg[2] = { graph_read(g, (Loc){ 0 }, x), graph_read(g, (Loc){ 0 }, v) };
+    Attr    rows = attr_dot_make(&m->mem, 0, NULL, NULL, 1, &one, &zero), both = attr_dot_make(&m->mem, 0, NULL, NULL, 1, &one, &one);
+
+    graph_write(g, (Loc){ 0 }, panels, graph_make(g, OP_dot, (Loc){ 0 }, 2, arg, rows, NULL, NULL));
+    arg[1] = graph_read(g, (Loc){ 0 }, w);
+    graph_write(g, (Loc){ 0 }, blocks, graph_make(g, OP_dot, (Loc){ 0 }, 2, arg, both, NULL, NULL));
+    module_add_graph(m, g);
+}
+
+static void test_large(void **state)
+{
+    static const RandomMode mode[] = { { .lanes = 8, .small_caches = true }, { .lanes = 16, .small_caches = true } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof mode / sizeof *mode; i++) {
+        Module *m = module_new();
+
+        add_large(m);
+        check_module(m, mode[i]);
+    }
+}
+
 /* One module of them. */
 static Module *random_block(uint64_t first, bool float64)
 {
@@ -336,6 +365,27 @@ static void test_graphs(void **state)
         uint64_t first = block * RANDOM_BLOCK;
 
         check_module(random_block(first, block % 5 == 4), random_mode(first));
+    }
+}
+
+
+/* Every product by BLAS: the shapes of test_large, and graphs at random. */
+static void test_blas(void **state)
+{
+    const char *why;
+
+    (void)state;
+    if (!backend_has_blas(&why)) {
+        print_message("# %s\n", why);
+        skip();
+    }
+    for (uint64_t block = 0; block <= BLOCKS; block++) {
+        RandomMode mode = { .lanes = block % 2 ? 8 : 16, .simplify = true, .blas = true };
+        Module    *m = block < BLOCKS ? random_block(block * RANDOM_BLOCK, block % 5 == 4) : module_new();
+
+        if (block == BLOCKS)
+            add_large(m);
+        check_module(m, mode);
     }
 }
 
@@ -379,6 +429,8 @@ int main(void)
         cmocka_unit_test(test_rows_gpu),
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_known),
+        cmocka_unit_test(test_large),
+        cmocka_unit_test(test_blas),
         cmocka_unit_test(test_graphs),
         cmocka_unit_test(test_graphs_gpu),
         cmocka_unit_test(test_all_rows),
