@@ -228,7 +228,7 @@ static void test_same(void **state)
 
         make_net(&n);
         module_add_graph(m, n.g);
-        layout(m, NULL);
+        layout(m, &(PassOptions){ .rule_limit = -1 });
         assert_null(graph_verify(m->graph[0]));
         blocked += has_blocks(m->graph[0]);
         compare(n.g, m->graph[0], number);
