@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "runtime/cuda.h"
 
@@ -16,16 +17,29 @@ const NndEntry *nnd_entry_find(const NndImage *im, NndEntryKind kind, int64_t ba
     return NULL;
 }
 
+enum { LARGE_PAGE = 2 << 20 };
+
+/* In large pages where there are many: a kernel that walks down columns meets a page a row, more than a processor has at hand of small ones. */
+static void *room(int64_t nbytes)
+{
+    int64_t align = nbytes < LARGE_PAGE ? NND_ALIGN : LARGE_PAGE, whole = (nbytes / align + 1) * align;
+    void *p = aligned_alloc((size_t)align, (size_t)whole);
+
+#ifdef MADV_HUGEPAGE
+    if (p && align == LARGE_PAGE)
+        madvise(p, (size_t)whole, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
 /* count * size zero bytes, aligned; at least some, so that NULL always means failure. */
 static void *segment(int64_t count, int64_t size, NndError *err, const char *what)
 {
     int64_t nbytes = nnd_mul(count, size);
     void *p = NULL;
 
-    if (nbytes >= 0 && nbytes <= INT64_MAX - NND_ALIGN) {
-        nbytes = (nbytes / NND_ALIGN + 1) * NND_ALIGN;
-        p = aligned_alloc(NND_ALIGN, (size_t)nbytes);
-    }
+    if (nbytes >= 0 && nbytes <= INT64_MAX - LARGE_PAGE)
+        p = room(nbytes);
     if (!p)
         nnd_fail(err, NND_E_MEMORY, "out of memory: %lld x %lld bytes of %s", (long long)count, (long long)size, what);
     else
