@@ -3,8 +3,8 @@
  * Behind this pass
  *   a conv pads and dilates nothing itself: its first argument has the zeros already.  A loop over it needs no
  *     conditions then; fuse stores such an argument once, and nothing else that a window looks at;
- *   a conv's elements are neighbours along the last axis, where vectors run: a stride there becomes channels, and taps
- *     far apart become a batch;
+ *   a conv's elements are neighbours along the last axis, where vectors run: with a stride there they are stored apart, and taps
+ *     far apart become a batch; or vectors run along the channels (channels.c);
  *   windows of an overlap stand at every place, a step apart: an element is then in window h - k * dilation at k, which is
  *     affine.  Windows that don't overlap need no sum: they are put side by side;
  *   attention is written out, as no kernel of its own computes it yet;
@@ -17,6 +17,7 @@
 #include "ir/scan.h"
 #include "passes/attention.h"
 #include "passes/attention_group.h"
+#include "passes/channels.h"
 #include "passes/lower.h"
 #include "passes/move.h"
 #include "passes/pass.h"
@@ -54,22 +55,43 @@ static Ref of_length(Graph *g, Loc loc, Ref a, int axis, int64_t length)
     return move_pad(g, loc, a, axis, 0, length - graph_at(g, a)->type.dim[axis]);
 }
 
-/* A stride along the last axis: taps and elements whose places are equal modulo the stride meet, so these are channels
- * of their own, and each is walked in steps of 1. */
-static void stride_to_channels(Graph *g, const Node *nd, Ref *a, int64_t *v)
+/* Axis `last` of a as [its length / by, by]; of x, the elements that lie `by` apart are stored as neighbours. */
+static Ref split_last(Graph *g, Loc loc, Ref a, int64_t by, bool store)
 {
-    int     last = nd->type.rank - 1;
-    int64_t taps = graph_at(g, a[1])->type.dim[last], stride = v[0], groups = (taps + stride - 1) / stride;
+    Type    t = graph_at(g, a)->type;
+    int64_t to[MAX_RANK], back[MAX_RANK];
 
-    v[0] = 1;
+    t.dim[t.rank - 1] /= by;
+    t.dim[t.rank++] = by;
+    a = graph_reshape(g, loc, a, t.rank, t.dim);
+    for (int i = 0; i < t.rank; i++) {
+        to[i] = i < 3 ? i : i == 3 ? t.rank - 1 : i - 1;
+        back[i] = i < 3 ? i : i == t.rank - 1 ? 3 : i + 1;
+    }
+    return store ? graph_transpose(g, loc, move_own_place(g, loc, graph_transpose(g, loc, a, to)), back) : a;
+}
+
+/* A stride along the last axis: taps and elements whose places are equal modulo the stride meet, so that place is an axis of its own, behind
+ * the last, and each such part is walked in steps of 1.  Taps keep their order. */
+static Ref stride_apart(Graph *g, const Node *nd, Ref *a, int64_t *v)
+{
+    int     last = nd->type.rank - 1, n = nd->attr.n;
+    int64_t taps = graph_at(g, a[1])->type.dim[last], stride = v[n - 5], groups = (taps + stride - 1) / stride;
+    Ref     y;
+
+    v[n - 5] = 1;
     if (taps == 1) {
         a[0] = move_slice(g, nd->loc, a[0], last, 0, stride, nd->type.dim[last]);
-        return;
+        return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ n, v }, NULL, NULL);
     }
     a[0] = of_length(g, nd->loc, a[0], last, (nd->type.dim[last] - 1 + groups) * stride);
     a[1] = of_length(g, nd->loc, a[1], last, groups * stride);
-    a[0] = in_phases(g, nd->loc, a[0], last, stride, 2);
-    a[1] = in_phases(g, nd->loc, a[1], last, stride, 2);
+    a[0] = split_last(g, nd->loc, a[0], stride, true);
+    a[1] = split_last(g, nd->loc, a[1], stride, false);
+    for (int i = 0; i < 5; i++)
+        v[n + i] = i == 0 || i > 2;
+    y = graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ n + 5, v }, NULL, NULL);
+    return graph_reshape(g, nd->loc, y, nd->type.rank, nd->type.dim);
 }
 
 /* Many taps that lie apart, as in the gradient of a conv with a stride: the results that see the same elements are a batch
@@ -108,9 +130,9 @@ static Ref neighbours_last(Graph *g, const Node *nd, Ref *a, int64_t *v)
     ConvAxis c = n ? attr_conv(&(Attr){ 5 * n, v }, n - 1) : (ConvAxis){ 1, 0, 0, 1, 1 };
     int64_t  taps = graph_at(g, a[1])->type.dim[last];
 
-    if (c.stride > 1 && (c.dilate_w == 1 || taps == 1))
-        stride_to_channels(g, nd, a, v + 5 * (n - 1));
-    else if (c.stride == 1 && c.dilate_w > 1 && taps > nd->type.dim[last])
+    if (c.stride > 1 && (c.dilate_w == 1 || taps == 1) && last + 1 < MAX_RANK)
+        return stride_apart(g, nd, a, v);
+    if (c.stride == 1 && c.dilate_w > 1 && taps > nd->type.dim[last])
         return taps_together(g, nd, a, v, n);
     return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
 }
@@ -119,7 +141,7 @@ static Ref neighbours_last(Graph *g, const Node *nd, Ref *a, int64_t *v)
 static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg, bool plain)
 {
     Type    x = graph_at(g, arg[0])->type, w = graph_at(g, arg[1])->type;
-    int64_t before[MAX_RANK] = { 0 }, behind[MAX_RANK] = { 0 }, v[5 * MAX_RANK];
+    int64_t before[MAX_RANK] = { 0 }, behind[MAX_RANK] = { 0 }, v[5 * MAX_RANK + 5];
     Ref     a[2] = { arg[0], arg[1] };
 
     for (int i = 0; i < x.rank - 3; i++) {
@@ -140,7 +162,9 @@ static Ref frame_conv(Graph *g, const Node *nd, const Ref *arg, bool plain)
     a[0] = move_frame(g, nd->loc, a[0], before, behind);
     if (plain)
         return graph_make(g, OP_conv, nd->loc, 2, a, (Attr){ nd->attr.n, v }, NULL, NULL);
-    return neighbours_last(g, nd, a, v);
+    Ref r = channels_last(g, nd, a, v);
+
+    return r.id ? r : neighbours_last(g, nd, a, v);
 }
 
 /* ---- overlap ---- */
