@@ -16,10 +16,13 @@ typedef struct LocalRegs {
     int           copies;      /* lanes of the vec loop it is declared in, each with its own; 0: in none */
     Dtype         dtype;
     int           ncell;
+    int64_t       run;         /* all that reaches it is a vec loop of so many, from a place on that is whole cells: lanes behind them hold
+                                * nothing; 0: not known yet, -1: not so */
     LLVMValueRef *cell;        /* vectors of `width`, or of `copies`, or single values */
     LLVMValueRef  stack;       /* element i of lane l at [i * copies + l] */
 } LocalRegs;
 
+typedef struct TurnBlock TurnBlock;
 typedef struct Emit Emit;
 
 /* What a batch is told beside its buffers. */
@@ -68,6 +71,7 @@ struct Emit {
     /* the vec loop around, if any */
     int                vec_var;    /* -1: none */
     int                lanes, active;    /* lanes of its vectors; how many of them count */
+    TurnBlock         *turn;       /* the unrolled loop around whose loads are turned in registers, NULL: none */
 };
 
 /* types and constants (cpu_value.c) */
@@ -136,6 +140,11 @@ LLVMValueRef *cpu_lane_vars(Emit *e, const Stmt *s, int lane);
 LLVMValueRef cpu_within(Emit *e, const Stmt *s);
 LLVMValueRef cpu_pick(Emit *e, const Stmt *s);
 LLVMValueRef cpu_digit(Emit *e, const Stmt *s);            /* of ST_PART */
+
+/* transposed operands in blocks (cpu_turn.c) */
+TurnBlock   *cpu_turn_block(Emit *e, const Stmt *side);    /* of an unrolled loop around a vec loop; NULL if it is none */
+LLVMValueRef cpu_turned(Emit *e, const Stmt *s);           /* the load's vector in this iteration; NULL: to be loaded on its own */
+LLVMValueRef cpu_load_row(Emit *e, const Stmt *s, int lane, int64_t n);
 
 /* where a kernel's buffers are, and which share memory (cpu_buffer.c); on a processor, from an NndStep (cpu_step.c) */
 extern const EmitTarget cpu_emit_target;

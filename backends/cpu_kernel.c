@@ -221,6 +221,18 @@ static void vector_loop(Emit *e, const Stmt *s)
     e->lanes = e->active = 0;
 }
 
+static void written_out(Emit *e, const Stmt *s)
+{
+    TurnBlock *outer = e->turn, *own = cpu_turn_block(e, s);
+
+    e->turn = own ? own : outer;
+    for (int64_t i = 0; i < s->extent; i++) {
+        e->var[s->id] = cpu_number(e, i);
+        emit_list(e, s->body);
+    }
+    e->turn = outer;
+}
+
 static void emit_loop(Emit *e, const Stmt *s)
 {
     Gemm g;
@@ -235,10 +247,7 @@ static void emit_loop(Emit *e, const Stmt *s)
         cpu_fetch_behind(e, s);
         running_loop(e, s, cpu_number(e, 0), cpu_number(e, s->extent), 1, emit_body);
     } else if (!cpu_fold_together(e, s)) {
-        for (int64_t i = 0; i < s->extent; i++) {
-            e->var[s->id] = cpu_number(e, i);
-            emit_list(e, s->body);
-        }
+        written_out(e, s);
     }
 }
 

@@ -14,7 +14,7 @@ enum { MAX_CELLS = 256 };
 
 /* ---- registers or stack ---- */
 
-typedef struct Scan { Emit *e; bool *is_running; int vec_var, lanes; } Scan;
+typedef struct Scan { Emit *e; bool *is_running; int vec_var, lanes; int64_t extent; } Scan;
 
 /* May cells of `lanes` elements hold what s reaches along the vec loop's variable? */
 static bool reaches_cell(const Scan *c, const Stmt *s, const LocalRegs *l)
@@ -35,12 +35,26 @@ static bool splits(int a, int b)
     return a == 1 || (a + b - narrow == ratio * narrow && !(ratio & (ratio - 1)));
 }
 
+/* Is what s reaches one of the runs that others reach, each with the cells behind its last lane to itself? */
+static bool keeps_run(const Scan *c, const Stmt *s, const LocalRegs *l)
+{
+    int64_t whole = c->vec_var < 0 ? 0 : (c->extent + c->lanes - 1) / c->lanes * c->lanes;
+
+    if (!whole || s->kind == ST_FOLD || aff_coef(s->at, c->vec_var) != 1 || s->at.base % whole || (l->run && (l->run != c->extent || l->width != c->lanes)))
+        return false;
+    for (int i = 0; i < s->at.n; i++)
+        if (s->at.term[i].var != c->vec_var && s->at.term[i].coef % whole)
+            return false;
+    return true;
+}
+
 static void scan_access(Scan *c, const Stmt *s)
 {
     LocalRegs *l = &c->e->local[s->local];
 
     if (l->in_group)
         return;
+    l->run = keeps_run(c, s, l) ? c->extent : -1;
     for (int i = 0; i < s->at.n; i++)
         l->on_stack |= s->at.term[i].var != c->vec_var && c->is_running[s->at.term[i].var];
     if (c->vec_var < 0 || !aff_coef(s->at, c->vec_var))
@@ -69,6 +83,7 @@ static void scan_list(Scan *c, const Stmt *s)
         if (cpu_loop_lanes(c->e, s)) {
             inner.vec_var = s->id;
             inner.lanes = cpu_loop_lanes(c->e, s);
+            inner.extent = s->extent;
         }
         c->is_running[s->id] = !cpu_is_unrolled(c->e, s) && !s->grid && !s->block;      /* of `each` locals those name the thread */
         scan_list(&inner, s->body);
@@ -199,7 +214,7 @@ static void set_cells(Emit *e, LocalRegs *l, int64_t cell, LLVMValueRef v)
 {
     int n = e->lanes / l->width;
 
-    if (e->active < e->lanes)
+    if (e->active < e->lanes && l->run < 0)
         v = LLVMBuildSelect(e->B, cpu_mask(e), v, get_cells(e, l, cell), "");
     for (int i = 0; i < n && cell + i < l->ncell; i++)
         l->cell[cell + i] = n == 1 ? v : cpu_part(e, v, i * l->width, l->width);

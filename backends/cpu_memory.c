@@ -1,11 +1,14 @@
 /* cpu_memory.c - loads and stores of a kernel: one number outside vec loops, a vector inside.
  *
  * A vector whose elements lie side by side is one access, masked by a constant where the last group of a loop is
- * not full, so nothing outside a buffer is touched.  Other strides go lane by lane: that is faster than the
- * gather instructions of the machines at hand.
+ * not full, so nothing outside a buffer is touched.  Of a few places apart, as in windows, all that lies between is loaded and the
+ * lanes are picked from it.  Other strides go lane by lane: that is faster than the gather instructions of the machines at hand.
  */
 #include "backends/cpu.h"
 #include "backends/llvm_compat.h"
+
+/* Lanes so far apart are picked from whole vectors: a load and a shuffle for each instead of one for each lane. */
+enum { NEAR_LANES = 4 };
 
 /* ---- affine forms ---- */
 
@@ -90,14 +93,16 @@ LLVMValueRef cpu_index(Emit *e, Affine at, LLVMTypeRef type)
     return LLVMBuildAdd(e->B, cpu_splat(e, x, e->lanes), LLVMConstVector(lane, (unsigned)e->lanes), "");
 }
 
-LLVMValueRef cpu_mask(Emit *e)
+static LLVMValueRef first_lanes(Emit *e, int64_t n)
 {
     LLVMValueRef lane[64];
 
     for (int i = 0; i < e->lanes; i++)
-        lane[i] = LLVMConstInt(LLVMInt1TypeInContext(e->C), i < e->active, false);
+        lane[i] = LLVMConstInt(LLVMInt1TypeInContext(e->C), i < n, false);
     return LLVMConstVector(lane, (unsigned)e->lanes);
 }
+
+LLVMValueRef cpu_mask(Emit *e) { return first_lanes(e, e->active); }
 
 /* ---- places ---- */
 
@@ -130,8 +135,8 @@ static LLVMValueRef to_memory(Emit *e, Dtype d, LLVMValueRef v)
     return d == DT_bool ? LLVMBuildZExt(e->B, v, cpu_type_like(LLVMInt8TypeInContext(e->C), v), "") : v;
 }
 
-/* A masked load or store of the vec loop's active lanes, by the intrinsic `name`. */
-static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Place *at, LLVMValueRef stored)
+/* A masked load or store, by the intrinsic `name`. */
+static LLVMValueRef masked_by(Emit *e, const char *name, LLVMTypeRef vec, const Place *at, LLVMValueRef mask, LLVMValueRef stored)
 {
     LLVMTypeRef over[2] = { vec, LLVMPointerTypeInContext(e->C, 0) };
     unsigned kind = LLVMGetEnumAttributeKindForName("align", 5), pointer;
@@ -145,7 +150,7 @@ static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Pla
     pointer = (unsigned)n;                  /* attributes count parameters from 1 */
     if (COMPAT_MASKED_ALIGN_OPERAND)
         arg[n++] = cpu_i32(e, (int64_t)align);
-    arg[n++] = at->condition ? LLVMBuildAnd(e->B, cpu_mask(e), cpu_vector(e, at->condition), "") : cpu_mask(e);
+    arg[n++] = mask;
     if (!stored)
         arg[n++] = LLVMConstNull(vec);
     call = cpu_intrinsic(e, name, over, 2, arg, n);
@@ -153,6 +158,14 @@ static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Pla
         LLVMAddCallSiteAttribute(call, pointer, LLVMCreateEnumAttribute(e->C, kind, align));
     cpu_set_scope(e, call, at->scope);
     return call;
+}
+
+/* Of the vec loop's active lanes. */
+static LLVMValueRef masked(Emit *e, const char *name, LLVMTypeRef vec, const Place *at, LLVMValueRef stored)
+{
+    LLVMValueRef mask = at->condition ? LLVMBuildAnd(e->B, cpu_mask(e), cpu_vector(e, at->condition), "") : cpu_mask(e);
+
+    return masked_by(e, name, vec, at, mask, stored);
 }
 
 /* Of all lanes, or of one. */
@@ -230,6 +243,42 @@ static LLVMValueRef load_lanes(Emit *e, const Place *at, LLVMTypeRef type)
     return phi;
 }
 
+/* A vector from `from` on, of a run of n elements. */
+static LLVMValueRef load_part(Emit *e, const Place *at, LLVMTypeRef type, int64_t from, int64_t n)
+{
+    LLVMTypeRef vec = LLVMVectorType(type, (unsigned)e->lanes);
+    Place       part = *at;
+
+    part.pointer = elements_on(e, type, at->pointer, from);
+    if (n - from >= e->lanes)
+        return load_one(e, &part, vec, part.pointer);
+    if (n - from > 1)
+        return masked_by(e, compat_masked_load, vec, &part, first_lanes(e, n - from), NULL);
+    return LLVMBuildInsertElement(e->B, LLVMConstNull(vec), load_one(e, &part, type, part.pointer), cpu_i64(e, 0), "");
+}
+
+/* Lanes a few places apart: whole vectors of what lies there, and of each of them the lanes that it has. */
+static LLVMValueRef load_between(Emit *e, const Place *at, LLVMTypeRef type)
+{
+    int64_t      n = (e->active - 1) * at->stride + 1;
+    LLVMValueRef v = load_part(e, at, type, 0, n);
+    int          lane[64], have = 0, from;
+
+    for (int i = 0; i < e->lanes; i++)
+        lane[i] = i * at->stride < e->lanes ? (int)(i * at->stride) : i;
+    v = cpu_shuffle(e, v, LLVMGetPoison(LLVMTypeOf(v)), lane, e->lanes);
+    while (have < e->active && have * at->stride < e->lanes)
+        have++;
+    for (from = e->lanes; have < e->active; from += e->lanes) {
+        for (int i = 0; i < e->lanes; i++)
+            lane[i] = i;
+        for (; have < e->active && have * at->stride < from + e->lanes; have++)
+            lane[have] = e->lanes + (int)(have * at->stride) - from;
+        v = cpu_shuffle(e, v, load_part(e, at, type, from, n), lane, e->lanes);
+    }
+    return v;
+}
+
 LLVMValueRef cpu_load_place(Emit *e, const Place *at)
 {
     LLVMTypeRef type = cpu_memory_type(e, at->dtype), vec;
@@ -238,7 +287,10 @@ LLVMValueRef cpu_load_place(Emit *e, const Place *at)
     if (!at->stride && !(at->condition && cpu_is_vector(at->condition)))
         return from_memory(e, at->dtype, load_if(e, at, type, at->pointer, at->condition));
     vec = LLVMVectorType(type, (unsigned)e->lanes);
-    if (at->stride != 1 || e->active == 1) {
+    if (at->stride > 1 && at->stride <= NEAR_LANES && e->active > at->stride && !at->condition && !e->target->wide
+        && dt_bytes(at->dtype) >= 4) {
+        v = load_between(e, at, type);
+    } else if (at->stride != 1 || e->active == 1) {
         v = load_lanes(e, at, type);
     } else if (e->active == e->lanes && (!at->condition || (e->target->wide && !cpu_is_vector(at->condition)))) {
         v = load_if(e, at, vec, at->pointer, at->condition);
@@ -359,6 +411,18 @@ static void store_apart(Emit *e, const Stmt *s)
     }
 }
 
+/* n neighbours from where the lane is; nothing for a lane that doesn't count. */
+LLVMValueRef cpu_load_row(Emit *e, const Stmt *s, int lane, int64_t n)
+{
+    Place        at = buffer_place(e, s, e->base[s->buf]);
+    LLVMTypeRef  type = cpu_memory_type(e, at.dtype), vec = LLVMVectorType(type, (unsigned)n);
+    LLVMValueRef v = LLVMGetPoison(vec);
+
+    if (lane < e->active)
+        v = load_one(e, &at, vec, elements_on(e, type, at.pointer, lane * at.stride));
+    return from_memory(e, at.dtype, v);
+}
+
 bool cpu_source(Emit *e, const Stmt *s, Place *at)
 {
     bool by_row = e->p->buf[s->buf].seg == SEG_FIELD, own_condition = s->narg && cpu_is_vector(e->value[s->arg[0]]);
@@ -373,8 +437,11 @@ bool cpu_source(Emit *e, const Stmt *s, Place *at)
 
 LLVMValueRef cpu_load(Emit *e, const Stmt *s)
 {
-    Place at;
+    LLVMValueRef turned = cpu_turned(e, s);
+    Place        at;
 
+    if (turned)
+        return turned;
     if (e->p->buf[s->buf].seg == SEG_SCALAR)
         return e->base[s->buf];
     return cpu_source(e, s, &at) ? cpu_load_place(e, &at) : load_apart(e, s);

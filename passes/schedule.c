@@ -10,6 +10,9 @@
 /* Elements of a parallel piece of a one-dimensional kernel: a few microseconds of work. */
 enum { CHUNK_MIN = 512, CHUNK_MAX = 8192 };
 
+/* Elements of a kernel whose transposed operands are turned in blocks, which is some hundred instructions. */
+enum { TURN_MIN = 1 << 16 };
+
 /* ---- taking apart ---- */
 
 static Nest nest_open(Plan *p, Kernel *k, const Limits *limits)
@@ -229,24 +232,85 @@ static int side_loop(const Nest *nest)
     return best;
 }
 
-/* The last loop in two: its whole vectors, and the lanes. */
-static void split_lanes(Nest *nest, int lanes)
+/* A loop in two: its whole vectors, and the lanes. */
+static void split_loop(Nest *nest, int last, int lanes)
 {
-    int last = nest->n - 1, outer = nest->k->nvar++, inner = nest->k->nvar++;
+    int outer = nest->k->nvar++, inner = nest->k->nvar++;
     Affine *var = arena_array(nest->mem, Affine, nest->k->nvar);
 
     for (int i = 0; i < nest->k->nvar; i++)
         var[i] = aff_var(nest->mem, i, 1);
     var[nest->var[last]] = aff_add(nest->mem, aff_var(nest->mem, outer, lanes), aff_var(nest->mem, inner, 1));
     nest->body = kern_clone(nest->mem, nest->body, var, 0, 0);
+    for (int i = nest->n++; i > last; i--) {
+        nest->var[i] = nest->var[i - 1];
+        nest->extent[i] = nest->extent[i - 1];
+    }
     nest->var[last] = outer;
     nest->extent[last] /= lanes;
-    nest->var[nest->n] = inner;
-    nest->extent[nest->n++] = lanes;
+    nest->var[last + 1] = inner;
+    nest->extent[last + 1] = lanes;
+}
+
+/* Does a load that is scattered along the lanes lie side by side along that loop, with no condition of its own? */
+static bool turns(const Nest *nest, const Stmt *list, int side, int lanes)
+{
+    for (const Stmt *s = list; s; s = s->next)
+        if (s->kind == ST_LOAD && !s->narg && !aff_coef(s->row, side) && nest->p->buf[s->buf].seg != SEG_FIELD && aff_coef(s->at, side) == 1
+            && aff_coef(s->at, lanes) != 0 && aff_coef(s->at, lanes) != 1)
+            return true;
+    return false;
+}
+
+/* Of so much that it is worth the code: so many neighbours of each row are loaded at once and turned in registers: the largest power of two that divides the loop. */
+static void turn_blocks(Nest *nest, int lanes)
+{
+    int     side = nest->n - 2;
+    int64_t by = lanes, count = 1;
+
+    for (int i = 0; i < nest->n; i++)
+        count *= nest->extent[i];
+    while (by > 2 && nest->extent[side] % by)
+        by /= 2;
+    if (count < TURN_MIN || nest->extent[side] % by || nest->extent[side + 1] > lanes || !turns(nest, nest->body, nest->var[side], nest->var[side + 1]))
+        return;
+    if (nest->extent[side] > by && nest->n == MAX_RANK)
+        return;
+    if (nest->extent[side] > by)
+        split_loop(nest, side, (int)by);
+    nest->turned = true;
+}
+
+/* Loop `from` to an outer place. */
+static void move_out(Nest *nest, int from, int to)
+{
+    int     var = nest->var[from];
+    int64_t extent = nest->extent[from];
+
+    for (int i = from; i > to; i--) {
+        nest->var[i] = nest->var[i - 1];
+        nest->extent[i] = nest->extent[i - 1];
+    }
+    nest->var[to] = var;
+    nest->extent[to] = extent;
+}
+
+/* Is there a load that lies side by side along a third loop? */
+static bool has_third_order(const Nest *nest, int side, int lanes)
+{
+    for (const Stmt *s = nest->body; s; s = s->next) {
+        int64_t a = s->kind == ST_LOAD ? aff_coef(s->at, side) : 0, b = s->kind == ST_LOAD ? aff_coef(s->at, lanes) : 0;
+
+        for (int i = 0; a > 1 && b > 1 && i < nest->n; i++)
+            if (nest->var[i] != side && nest->var[i] != lanes && aff_coef(s->at, nest->var[i]) == 1)
+                return true;
+    }
+    return false;
 }
 
 /* A transposed operand: the loop along which it lies side by side goes next to the lanes, so that what one line of a cache holds
- * is taken while it is there; and lanes are one vector, or the lines would be too many. */
+ * is taken while it is there; and lanes are one vector, or the lines would be too many: the loop over vectors goes around, and around all but the
+ * first loop if lines of a third order would wait for it too. */
 static void take_lines_whole(Nest *nest, int lanes)
 {
     int side = side_loop(nest), last = nest->n - 1;
@@ -259,15 +323,10 @@ static void take_lines_whole(Nest *nest, int lanes)
         return;
     }
     move_last(nest, last - 1);
-    split_lanes(nest, lanes);
-    /* .., side, vectors, lanes: the vectors go around */
-    int var = nest->var[last];
-    int64_t extent = nest->extent[last];
-
-    nest->var[last] = nest->var[last - 1];
-    nest->extent[last] = nest->extent[last - 1];
-    nest->var[last - 1] = var;
-    nest->extent[last - 1] = extent;
+    split_loop(nest, last, lanes);
+    move_out(nest, last, last - 1);
+    if (last > 2 && has_third_order(nest, nest->var[last], nest->var[last + 1]))
+        move_out(nest, last - 1, 1);
 }
 
 static Stmt *plain_nest(Nest *nest)
@@ -285,6 +344,8 @@ static Stmt *plain_nest(Nest *nest)
             split_chunks(nest, lanes);
         else
             take_lines_whole(nest, lanes);
+        if (nest->n > 1)
+            turn_blocks(nest, lanes);
         vec = nest->var[nest->n - 1];
     }
     top = nest_wrap(nest, nest->body, nest->n);
@@ -292,7 +353,9 @@ static Stmt *plain_nest(Nest *nest)
         ;
     if (vec >= 0)
         s->lanes = lanes;
-    if (nest->n && top->kind == ST_FOR && !top->lanes)
+    for (s = top; nest->turned && s->id != vec; s = s->body)
+        s->unroll = s->id == nest->var[nest->n - 2];
+    if (nest->n && top->kind == ST_FOR && !top->lanes && !top->unroll)
         top->par = true;
     return top;
 }

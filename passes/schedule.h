@@ -13,6 +13,7 @@ typedef struct Nest {
     int64_t     extent[MAX_RANK];
     int         n;
     Stmt       *body;                /* of the innermost */
+    bool        turned;              /* the last loop but one is a block of a transposed operand, to be unrolled */
 } Nest;
 
 /* How statements lie in memory along a loop. */
