@@ -186,31 +186,27 @@ static int places_around(const Sparse *s)
     return n;
 }
 
-/* The values, or the rows where they stand, as [N, P..., O] for spread, [N, P, O, Q] for collect. */
-static Ref in_samples(Sparse *s, Ref a)
+/* The values' axes in the order [N, P..., O] for spread, [N, P, O, Q] for collect, and these sizes. */
+static void sample_axes(const Sparse *s, int64_t *perm, int64_t *dim)
 {
-    Type    t = graph_at(s->g, a)->type;
-    int64_t perm[MAX_RANK], dim[MAX_RANK] = { 1, 1, 1, 1 };
-    int     n = 0, order[MAX_RANK], m = 0, around = s->which == 0 ? s->d : places_around(s);
+    int n = 0, order[MAX_RANK], m = 0, around = s->which == 0 ? s->d : places_around(s);
 
+    for (int i = 0; i < (s->d + 2 > 4 ? s->d + 2 : 4); i++)
+        dim[i] = 1;
     for (int i = 0; i < s->nbatch; i++)
         order[m++] = s->batch[i], dim[0] *= places_along(s, s->batch[i]);
-    for (int i = 4; i < s->d + 2; i++)
-        dim[i] = 1;
     for (int i = 0; i < s->d + 1; i++) {
         int axis = i == around ? s->channel : s->place[i - (i > around)];
 
         order[m++] = axis;
         dim[s->which == 0 ? 1 + i : i < around ? 1 : i == around ? 2 : 3] *= places_along(s, axis);
     }
-    for (int i = 0; i < t.rank; i++)
+    for (int i = 0; i < s->v.overlap->type.rank; i++)
         if (s->v.along[i] < 0)
             perm[n++] = i;
     for (int i = 0; i < m; i++)
         if (axis_along(&s->v, order[i]) >= 0)
             perm[n++] = axis_along(&s->v, order[i]);
-    a = move_own_place(s->g, s->conv->loc, graph_transpose(s->g, s->conv->loc, a, perm));
-    return graph_reshape(s->g, s->conv->loc, a, s->which == 0 ? s->d + 2 : 4, dim);
 }
 
 /* A copy with axes as listed, then all that are left, which have one element; as [N, .., last] with the first n joined. */
@@ -332,12 +328,13 @@ static Ref row_of_place(Sparse *s, Ref at, const int64_t *row)
     return sum;
 }
 
-/* For each value the row of [X...] where its patch begins, -1 if it is 0. */
-static Ref rows_of_values(Sparse *s)
+/* For each value the row of [X...] where its patch begins, -1 if it is 0.  Axes are in the order of perm, as those of the values are, so
+ * that both are computed at once. */
+static Ref rows_of_values(Sparse *s, Ref value, const int64_t *perm)
 {
     Graph  *g = s->g;
     Loc     loc = s->conv->loc;
-    Ref     at = s->v.put->arg[1], value, sum;
+    Ref     at = graph_transpose(g, loc, s->v.put->arg[1], perm), sum;
     Type    t = graph_at(g, at)->type;
     int64_t row[MAX_RANK], rows = 1;
 
@@ -347,13 +344,15 @@ static Ref rows_of_values(Sparse *s)
     }
     sum = row_of_place(s, at, row);
     for (int i = 0; i < s->d; i++) {
-        int64_t axis = axis_along(&s->v, s->place[i]);
+        int     of = axis_along(&s->v, s->place[i]);
+        int64_t axis = 0;
 
-        if (axis >= 0)
+        while (of >= 0 && perm[axis] != of)
+            axis++;
+        if (of >= 0)
             sum = graph_op2(g, OP_add, loc, sum, times(g, loc, graph_make(g, OP_iota, loc, 0, NULL, (Attr){ 1, &axis }, &t, NULL),
                                                        s->axis[i].step * row[i]));
     }
-    value = standing_values(g, s->v.put);
     Ref stands = graph_op2(g, OP_ne, loc, value, graph_const(g, loc, graph_at(g, value)->type, 0));
 
     return graph_op3(g, OP_select, loc, stands, sum, graph_const(g, loc, t, -1));
@@ -363,7 +362,7 @@ static Ref rows_of_values(Sparse *s)
 static Ref sparse_conv(Graph *g, const Node *nd, const Ref *arg, int which)
 {
     Sparse      s = { .g = g, .conv = nd, .arg = { arg[0], arg[1] }, .which = which };
-    int64_t     v[6 * MAX_RANK], rows = 1;
+    int64_t     v[6 * MAX_RANK], rows = 1, perm[MAX_RANK], dim[MAX_RANK];
     int         group = attr_group(which == 0 ? ATTR_PATCH : ATTR_TAPS);
     const char *error;
     Ref         in[3], r;
@@ -380,24 +379,74 @@ static Ref sparse_conv(Graph *g, const Node *nd, const Ref *arg, int which)
     }
     if (rows > 1 << 24)
         return (Ref){ 0 };
-    in[0] = in_samples(&s, s.v.put->arg[0]);
-    in[1] = in_samples(&s, rows_of_values(&s));
+    sample_axes(&s, perm, dim);
+    in[0] = move_own_place(g, nd->loc, graph_transpose(g, nd->loc, standing_values(g, s.v.put), perm));
+    in[1] = rows_of_values(&s, in[0], perm);
+    for (int i = 0; i < 2; i++)
+        in[i] = graph_reshape(g, nd->loc, in[i], which == 0 ? s.d + 2 : 4, dim);
     in[2] = other_operand(&s);
     r = graph_make(g, which == 0 ? OP_spread : OP_collect, nd->loc, 3, in, (Attr){ group * s.d, v }, NULL, &error);
     return r.id ? as_result(&s, r) : r;
 }
 
-/* A sum over windows and all else that is summed. */
-static Ref sparse_sum(Graph *g, const Node *nd, Ref arg)
+/* A copy of the values in which the kept axis lies last, made for a convolution: a node of the graph from; NULL if there is none. */
+static const Node *laid_out_values(const Graph *from, int values, int kept)
 {
-    const Node *overlap = graph_at(g, arg);
+    for (int id = values + 1; id < from->nnode; id++) {
+        const Node *own = &from->node[id], *turned = own->op == OP_cast ? graph_at(from, own->arg[0]) : own;
+
+        if (turned->op == OP_transpose && own->op == OP_cast && own->type.dtype == turned->type.dtype && turned->arg[0].id == values
+            && turned->attr.v[turned->type.rank - 1] == kept)
+            return turned;
+    }
+    return NULL;
+}
+
+/* A sum over windows and all else that is summed, of values that are kept as they stand: of the copy that has one axis left, and it last, if
+ * there is one, as vectors run along it then. */
+static Ref sum_of_values(Graph *g, const Graph *from, const Node *sum, int values, Ref a)
+{
+    int         rank = graph_at(g, a)->type.rank, kept = -1, n = 0;
+    int64_t     axes[MAX_RANK];
+    const Node *turned;
+
+    for (int i = 0; i < rank; i++)
+        if (!attr_has(sum->attr.v, sum->attr.n, i))
+            kept = kept < 0 ? i : rank;
+    turned = kept >= 0 && kept < rank ? laid_out_values(from, values, kept) : NULL;
+    for (int i = 0; i < rank; i++)
+        if (turned ? i < rank - 1 : attr_has(sum->attr.v, sum->attr.n, i))
+            axes[n++] = i;
+    if (turned)
+        a = move_own_place(g, turned->loc, graph_transpose(g, turned->loc, a, turned->attr.v));
+    return graph_axes(g, OP_sum, sum->loc, a, n, axes);
+}
+
+static bool sums_windows(const Graph *g, const Node *sum)
+{
+    const Node *overlap = graph_at(g, sum->arg[0]);
 
     if (overlap->op != OP_overlap || !stands_in_windows(g, overlap))
-        return (Ref){ 0 };
+        return false;
     for (int i = 0; i < overlap->attr.n / 5; i++)
-        if (!attr_has(nd->attr.v, nd->attr.n, overlap->attr.v[5 * i]))
-            return (Ref){ 0 };
-    return graph_axes(g, OP_sum, nd->loc, standing_values(g, graph_at(g, overlap->arg[0])), nd->attr.n, nd->attr.v);
+        if (!attr_has(sum->attr.v, sum->attr.n, overlap->attr.v[5 * i]))
+            return false;
+    return true;
+}
+
+/* Behind the convolutions, whose copies of the values sums may take. */
+static Ref sparse_sum(Graph *to, const Node *nd, const Ref *arg, void *ctx)
+{
+    const Graph *from = ctx;
+
+    if (nd->op == OP_sum && sums_windows(from, nd)) {
+        const Node *put = graph_at(from, graph_at(from, nd->arg[0])->arg[0]), *copy = graph_at(to, graph_at(to, arg[0])->arg[0]);
+
+        if (graph_at(from, put->arg[1])->op == OP_argmax)
+            return sum_of_values(to, from, nd, put->arg[0].id, copy->arg[0]);
+        return graph_axes(to, OP_sum, nd->loc, standing_values(to, copy), nd->attr.n, nd->attr.v);
+    }
+    return graph_clone_node(to, nd, arg);
 }
 
 static Ref sparse_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
@@ -405,8 +454,6 @@ static Ref sparse_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     Ref r = { 0 };
 
     (void)ctx;
-    if (nd->op == OP_sum)
-        r = sparse_sum(to, nd, arg[0]);
     for (int which = 0; nd->op == OP_conv && !r.id && which < 2; which++)
         r = sparse_conv(to, nd, arg, which);
     return r.id ? r : graph_clone_node(to, nd, arg);
@@ -414,6 +461,8 @@ static Ref sparse_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 
 void sparse(Module *m, const PassOptions *o)
 {
-    for (int i = 0; i < m->ngraph && !o->limits.warp; i++)
+    for (int i = 0; i < m->ngraph && !o->limits.warp; i++) {
         m->graph[i] = graph_copy(m->graph[i], sparse_node, NULL);
+        m->graph[i] = graph_copy(m->graph[i], sparse_sum, m->graph[i]);
+    }
 }

@@ -25,6 +25,14 @@ static Ref slot_of(Net *n, Type t)
 
 static Type type_of(const Net *n, Ref a) { return graph_at(n->g, a)->type; }
 
+/* As pooling has it. */
+static Ref place_of_most(Net *n, Type t, int spatial, const int64_t *put)
+{
+    for (int i = 0; i < spatial; i++)
+        t.dim[t.rank++] = put[spatial + i];
+    return graph_axes(n->g, OP_argmax, nowhere, slot_of(n, t), spatial, put);
+}
+
 /* Values in windows of [N, C, S..., L]: L are lanes of the batch, as the pass layout makes them, or nothing. */
 static Ref standing(Net *n, int spatial, bool lanes, bool apart)
 {
@@ -48,7 +56,7 @@ static Ref standing(Net *n, int spatial, bool lanes, bool apart)
     }
     t = ty_make(DT_f32, rank, dim);
     arg[0] = slot_of(n, t);
-    arg[1] = slot_of(n, ty_with(t, DT_i32));
+    arg[1] = rng_below(n->r, 2) ? slot_of(n, ty_with(t, DT_i32)) : place_of_most(n, t, spatial, put);
     arg[0] = graph_make(n->g, OP_put, nowhere, 2, arg, (Attr){ 2 * spatial, put }, NULL, NULL);
     return graph_make(n->g, OP_overlap, nowhere, 1, arg, (Attr){ 5 * spatial, over }, NULL, NULL);
 }
@@ -111,7 +119,7 @@ static Tensor result(const Graph *g, Tensor *slots, Arena *mem)
     Tensor *value = arena_array(mem, Tensor, g->nnode);
 
     eval_graph(g, &env, mem, value);
-    return value[g->write[0].value.id];
+    return value[g->write[g->nwrite - 1].value.id];
 }
 
 /* What is left of the conv, or of a sum over all but the channels. */
@@ -166,28 +174,33 @@ static void test_convs(void **state)
 static void test_sums(void **state)
 {
     Rng r = { 6 };
+    int taken = 0;
 
     (void)state;
-    for (int round = 0; round < ROUNDS / 10; round++) {
+    for (int round = 0; round < ROUNDS / 3; round++) {
         Net     n = { .m = module_new(), .r = &r };
         int64_t axis[MAX_RANK];
         int     spatial = 1 + rng_below(&r, 2), k = 0;
         Op      became;
 
         n.g = graph_new(n.m, ENTRY_TRAIN, 1);
-        Ref  a = standing(&n, spatial, false, true);
+        Ref  a = standing(&n, spatial, false, true), y = some_conv(&n, operand(&n, a, 0), 0, spatial, false);
         bool all = rng_below(&r, 2);
 
+        if (y.id && rng_below(&r, 2))       /* whose copy of the values a sum may take */
+            graph_write(n.g, nowhere, module_add_slot(n.m, "conv", SLOT_state, type_of(&n, y), nowhere), y);
         for (int i = 0; i < type_of(&n, a).rank; i++)
             if (i == 2 ? all : i > 2 || rng_below(&r, 2))
                 axis[k++] = i;
         check_same(&n, graph_axes(n.g, OP_sum, nowhere, a, k, axis), &became);
         const Graph *g = n.m->graph[0];
-        const Node  *sum = graph_at(g, g->write[0].value);
+        const Node  *sum = graph_at(g, g->write[g->nwrite - 1].value);
 
+        taken += graph_at(g, sum->arg[0])->op == OP_cast;
         assert_int_equal(graph_at(g, sum->arg[0])->op == OP_overlap, !all);
         module_free(n.m);
     }
+    assert_true(taken > 3);
 }
 
 int main(void)
