@@ -2,8 +2,8 @@
  *
  *   rows      elements of a row lie side by side: element e is thread e % P's, P the threads of a row; partial results are
  *             registers, folded by the fixed tree of `fold`
- *   columns   those of different rows do: a warp's threads are 32 rows, and the slices of a row that warps have made are added
- *             up in order through group memory
+ *   columns   those of different rows do: threads that are neighbours have different rows, each slices of one, which are added up in order
+ *             through group memory
  *
  * P and the number of slices follow from the length of a row and how many there are.  All heads of a kernel (a max and its argmax) run
  * one behind the other, then what follows them.
@@ -12,7 +12,7 @@
 
 #include <math.h>
 
-enum { LEAST_ROW = 32, LONG_ROW = 1024, GROUP = 256, COLUMNS = 32 };
+enum { LEAST_ROW = 32, LONG_ROW = 1024, VERY_LONG_ROW = 8192, GROUP = 256, MOST = 1024, COLUMNS = 32, AHEAD = 4 };
 
 typedef struct Reduce {
     Gpu    *g;
@@ -20,26 +20,57 @@ typedef struct Reduce {
     int     nhead;
     Stmt   *rest;
     int64_t results;
-    int     lanes, rows;        /* threads of a row, rows of a group */
+    int     lanes, rows;        /* threads of a row, which are its slices among columns; rows of a group */
 } Reduce;
 
 /* ---- pieces ---- */
 
-/* Elements from + by * s of a row, one after another, s < steps. */
-static Stmt *elements(Reduce *r, const GpuHead *h, Affine from, int64_t by, int64_t steps, const int *local, Affine at)
+/* One element of a row, e: it is there, unless size says that it may not be. */
+static Stmt *element(Reduce *r, const GpuHead *h, Affine e, int64_t size, const int *local, Affine at)
 {
-    Gpu   *g = r->g;
-    int    s = gpu_var(g);
-    Affine e = aff_add(g->mem, from, aff_var(g->mem, s, by));
-    KList  l = { 0 };
-    Stmt  *body;
+    Gpu  *g = r->g;
+    KList l = { 0 };
+    Stmt *body;
 
     gpu_count(g, &l, e, h->var, h->extent, h->n, false);
     body = gpu_copy(g, h->body);
     for (int i = 0; i < h->nlocal; i++)
         gpu_retarget(body, h->local[i]->id, local[i], at);
     kern_append(&l, body);
-    return gpu_for(g, s, steps, gpu_below(g, e, h->length, h->length == by * steps || h->length == steps * r->lanes, l.first));
+    return gpu_below(g, e, size, size == 0, l.first);
+}
+
+static Stmt *written_out(Gpu *g, int var, int64_t n, Stmt *body)
+{
+    Stmt *loop = gpu_for(g, var, n, body);
+
+    loop->unroll = true;
+    return loop;
+}
+
+/* Elements first, first + by, ... of a row: AHEAD of them are looked up together, and only the last may be missing. */
+static void elements(Reduce *r, const GpuHead *h, Affine first, int64_t by, const int *local, Affine at, KList *l)
+{
+    Gpu    *g = r->g;
+    int64_t whole = h->length / by;
+    Affine  e;
+
+    if (whole >= AHEAD) {
+        int turn = gpu_var(g), some = gpu_var(g);
+
+        e = aff_add(g->mem, first, aff_add(g->mem, aff_var(g->mem, turn, AHEAD * by), aff_var(g->mem, some, by)));
+        kern_append(l, gpu_for(g, turn, whole / AHEAD, written_out(g, some, AHEAD, element(r, h, e, 0, local, at))));
+    }
+    if (whole % AHEAD) {
+        int some = gpu_var(g);
+
+        e = aff_add(g->mem, aff_add(g->mem, first, aff_const(whole / AHEAD * AHEAD * by)), aff_var(g->mem, some, by));
+        kern_append(l, written_out(g, some, whole % AHEAD, element(r, h, e, 0, local, at)));
+    }
+    if (h->length % by) {
+        e = aff_add(g->mem, first, aff_const(whole * by));
+        kern_append(l, element(r, h, e, h->length, local, at));
+    }
 }
 
 static int fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int64_t count)
@@ -76,11 +107,10 @@ static void fold_elements(Reduce *r, GpuHead *h, int row, KList *l)
 {
     Gpu    *g = r->g;
     Place   p = new_threads(r, row);
-    int64_t steps = (h->length + r->lanes - 1) / r->lanes;
     int     local[2] = { h->each[0], h->each[2] };
     KList   body = { 0 };
 
-    kern_append(&body, elements(r, h, aff_var(g->mem, p.thread, 1), r->lanes, steps, local, p.at));
+    elements(r, h, aff_var(g->mem, p.thread, 1), r->lanes, local, p.at, &body);
     if (h->nlocal == 2)         /* a fold spends what it folds, and who has the best is asked behind it */
         gpu_set(g, &body, h->each[1], h->local[0]->dtype, p.at, gpu_get(g, &body, h->each[0], h->local[0]->dtype, p.at));
     kern_append(l, threads(r, &p, body.first));
@@ -167,7 +197,7 @@ static void write_rows(Reduce *r)
 /* ---- columns ---- */
 
 /* The slices of one row, in order, into the local that the rest looks at. */
-static void add_slices(Reduce *r, const GpuHead *h, int slices, int partial, Affine column, KList *l)
+static void add_slices(Reduce *r, const GpuHead *h, int partial, Affine column, KList *l)
 {
     Gpu  *g = r->g;
     int   z = gpu_var(g), value[2];
@@ -176,45 +206,43 @@ static void add_slices(Reduce *r, const GpuHead *h, int slices, int partial, Aff
 
     gpu_declare(g, l, h->local[0]);
     value[0] = gpu_get(g, &body, h->local[0]->id, dt, aff_const(0));
-    value[1] = gpu_get(g, &body, partial, dt, aff_add(g->mem, column, aff_var(g->mem, z, COLUMNS)));
+    value[1] = gpu_get(g, &body, partial, dt, aff_add(g->mem, column, aff_var(g->mem, z, r->rows)));
     gpu_set(g, &body, h->local[0]->id, dt, aff_const(0), gpu_let(g, &body, h->op, dt, dt, 2, value));
-    kern_append(l, gpu_for(g, z, slices, body.first));
+    kern_append(l, gpu_for(g, z, r->lanes, body.first));
 }
 
-static void write_slices(Reduce *r, int slices, Affine row, int thread, const int *partial, KList *l)
+static void write_slices(Reduce *r, Affine row, int thread, const int *partial, KList *l)
 {
     Gpu   *g = r->g;
-    Affine t = aff_var(g->mem, thread, 1), column = gpu_part(g, l, t, 1, COLUMNS), slice = gpu_part(g, l, t, COLUMNS, slices);
+    Affine t = aff_var(g->mem, thread, 1), column = gpu_part(g, l, t, 1, r->rows), slice = gpu_part(g, l, t, r->rows, r->lanes);
 
     gpu_count(g, l, aff_add(g->mem, row, column), g->nest->var, g->nest->extent, g->nest->n, true);
     for (int i = 0; i < r->nhead; i++) {
-        GpuHead   *h = &r->head[i];
-        int64_t steps = (h->length + slices - 1) / slices;
-        int     own = gpu_local(g, l, h->local[0]->dtype, 1, SCOPE_OWN, 0, h->local[0]->number);
+        GpuHead *h = &r->head[i];
+        int      own = gpu_local(g, l, h->local[0]->dtype, 1, SCOPE_OWN, 0, h->local[0]->number);
 
-        r->lanes = slices;
-        kern_append(l, elements(r, h, aff_scale(g->mem, slice, steps), 1, steps, &own, aff_const(0)));
+        elements(r, h, slice, r->lanes, &own, aff_const(0), l);
         gpu_set(g, l, partial[i], h->local[0]->dtype, t, gpu_get(g, l, own, h->local[0]->dtype, aff_const(0)));
     }
 }
 
-static void write_columns(Reduce *r, int slices)
+static void write_columns(Reduce *r)
 {
     Gpu   *g = r->g;
     int    group = gpu_var(g), thread = gpu_var(g), last = gpu_var(g), partial[GPU_HEADS];
-    Affine row = aff_var(g->mem, group, COLUMNS), column = aff_var(g->mem, last, 1), number = aff_add(g->mem, row, column);
+    Affine row = aff_var(g->mem, group, r->rows), column = aff_var(g->mem, last, 1), number = aff_add(g->mem, row, column);
     KList  l = { 0 }, body = { 0 }, end = { 0 };
 
     for (int i = 0; i < r->nhead; i++)
-        partial[i] = gpu_local(g, &l, r->head[i].local[0]->dtype, (int64_t)slices * COLUMNS, SCOPE_GROUP, 0, 0);
-    write_slices(r, slices, row, thread, partial, &body);
-    kern_append(&l, gpu_block(g, thread, (int64_t)slices * COLUMNS, body.first));
+        partial[i] = gpu_local(g, &l, r->head[i].local[0]->dtype, (int64_t)r->lanes * r->rows, SCOPE_GROUP, 0, 0);
+    write_slices(r, row, thread, partial, &body);
+    kern_append(&l, gpu_block(g, thread, (int64_t)r->lanes * r->rows, body.first));
     gpu_count(g, &end, number, g->nest->var, g->nest->extent, g->nest->n, true);
     for (int i = 0; i < r->nhead; i++)
-        add_slices(r, &r->head[i], slices, partial[i], column, &end);
+        add_slices(r, &r->head[i], partial[i], column, &end);
     kern_append(&end, gpu_below(g, number, r->results, false, gpu_copy(g, r->rest)));
-    kern_append(&l, gpu_block(g, last, COLUMNS, end.first));
-    g->k->body = gpu_grid(g, group, (r->results + COLUMNS - 1) / COLUMNS, l.first);
+    kern_append(&l, gpu_block(g, last, r->rows, end.first));
+    g->k->body = gpu_grid(g, group, (r->results + r->rows - 1) / r->rows, l.first);
 }
 
 /* ---- choice ---- */
@@ -250,12 +278,21 @@ static void choose_threads(Reduce *r)
     int64_t length = longest(r);
 
     r->rows = 1;
-    r->lanes = GROUP;
+    r->lanes = length >= VERY_LONG_ROW ? MOST : GROUP;
     if (length >= LONG_ROW || (r->results < GPU_GROUPS && length >= GROUP))
         return;
     r->lanes = GPU_WARP;
     while (r->rows < GROUP / GPU_WARP && r->results >= 2 * r->rows * GPU_GROUPS)
         r->rows *= 2;
+}
+
+/* 32 bytes that are neighbours are one access as well as 128 are: where rows are few, 8 of them are a group's. */
+static void choose_columns(Reduce *r)
+{
+    bool long_row = longest(r) >= LONG_ROW / 2;
+
+    r->rows = r->results >= COLUMNS * GPU_GROUPS ? COLUMNS : COLUMNS / 4;
+    r->lanes = r->rows == COLUMNS ? (long_row ? 32 : 8) : long_row ? 64 : 32;
 }
 
 bool gpu_reduce(Gpu *g)
@@ -269,7 +306,8 @@ bool gpu_reduce(Gpu *g)
     if (g->nest->n)
         move_last(g->nest, vector_loop(g->nest));
     if (runs_down(&r)) {
-        write_columns(&r, longest(&r) >= LONG_ROW / 2 ? 32 : 8);
+        choose_columns(&r);
+        write_columns(&r);
         return true;
     }
     choose_threads(&r);

@@ -3,6 +3,7 @@
  * After each pass every entry is run and compared with what the pass before gave (passes/compare.h), so no GPU is needed: a plan that walks
  * right and passes plan_verify says what code for a GPU must do.  Files given as arguments are checked as well as the tests' own.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,6 +102,69 @@ static void test_gpt(void **state)
 }
 
 
+/* ---- tensor cores ---- */
+
+enum { M = 33, K = 70, N = 20 };
+
+static const char product[] =
+    "nnd-ir 1\nslot @x : param f32[33, 70]\nslot @w : param f32[70, 20]\nslot @y : state f32[33, 20]\ntrain epochs 1 batch 1 seed 0 precision %s\n"
+    "graph train 1 {\n  %%1 = read @x : f32[33, 70]\n  %%2 = read @w : f32[70, 20]\n  %%3 = dot %%1, %%2 {fold 1:0} : f32[33, 20]\n  write @y, %%3\n}\n";
+
+static bool has_mma(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_MMA || has_mma(s->body))
+            return true;
+    return false;
+}
+
+/* The largest error of a product of numbers up to 1, relative to the sum of its terms' sizes. */
+static double product_error(const char *precision)
+{
+    static float state[4 * M * K];
+    char     text[1024];
+    int      n = snprintf(text, sizeof text, product, precision);
+    Module  *m = module_read("<text>", text, (size_t)n);
+    Pipeline p = { .options = { .limits = limits_gpu(), .rule_limit = -1 } };
+    float   *x, *w, *y;
+    double   worst = 0;
+    WalkEnv  env = { .state = state };
+    Arena    mem = { 0 };
+
+    assert_int_equal(m->diag.nerror, 0);
+    assert_null(pipeline_run(m, &p));
+    assert_true(has_mma(m->plan[0]->kernel[0]->body) == (strcmp(precision, "f32") != 0));
+    x = state + module_state_offset(m, 0) / 4;
+    w = state + module_state_offset(m, 1) / 4;
+    y = state + module_state_offset(m, 2) / 4;
+    for (int i = 0; i < M * K; i++)
+        x[i] = (float)(i * 7919 % 2003) / 2003;
+    for (int i = 0; i < K * N; i++)
+        w[i] = (float)(i * 104729 % 3001) / 3001;
+    assert_null(plan_walk(m->plan[0], &env, &mem));
+    for (int i = 0; i < M * N; i++) {
+        double sum = 0;
+
+        for (int k = 0; k < K; k++)
+            sum += (double)x[i / N * K + k] * w[k * N + i % N];
+        worst = fmax(worst, fabs(y[i] - sum) / sum);
+    }
+    arena_free(&mem);
+    module_free(m);
+    return worst;
+}
+
+/* Factors are rounded to 11 and 8 bits: each is off by half a unit at most, the product by two, and some are off by far more than an f32 is. */
+static void test_precision(void **state)
+{
+    double f32 = product_error("f32"), tf32 = product_error("tf32"), bf16 = product_error("bf16");
+
+    (void)state;
+    assert_true(f32 < 0x1p-20);
+    assert_true(tf32 > f32 && tf32 < 0x1p-10);
+    assert_true(bf16 > tf32 && bf16 < 0x1p-7);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -108,6 +172,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_mlp),
         cmocka_unit_test(test_lenet),
         cmocka_unit_test(test_gpt),
+        cmocka_unit_test(test_precision),
     };
 
     if (argc == 3) {
