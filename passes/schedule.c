@@ -391,13 +391,14 @@ void schedule(Module *m, const PassOptions *o)
         KernelList out = { 0 };
 
         for (int k = 0; k < p->nkernel; k++)
-            if (p->kernel[k]->flops < o->plain_flops)
+            if (!o->limits.warp && p->kernel[k]->flops < o->plain_flops)
                 list_kernel(p, p->kernel[k], &out);
             else
                 schedule_kernel(p, p->kernel[k], o, &out);
         p->kernel = out.k;
         p->nkernel = out.n;
         p->ckernel = out.cap;
-        schedule_merge(p);
+        if (!o->limits.warp)
+            schedule_merge(p);
     }
 }
