@@ -86,7 +86,8 @@ typedef struct Learning { Trained trained; Ref loss; const Expr *with; const cha
 typedef struct Optimizer { const Decl *fn; const Expr *call, *on; const char *label; Value *setting; } Optimizer;
 
 /* While a function of all gradients is unfolded: its settings, the gradients as they came and their slots. */
-typedef struct Each { const Decl *fn; const Value *setting, *g; const int *slot; int n; } Each;
+typedef struct EachSum { const Expr *e; Value sum; } EachSum;
+typedef struct Each { const Decl *fn; const Value *setting, *g; const int *slot; int n; EachSum *sum; int nsum, csum; } Each;
 
 typedef struct Build {
     Model  *md;
@@ -109,7 +110,7 @@ typedef struct Build {
     int     nmoved;           /* of them those before the last `then`: what they train has its new values */
     Loc     then;
     ScanBody *scan;           /* NULL: no scan's body is being read */
-    const Each *each;         /* NULL: no function of gradients is being unfolded */
+    Each       *each;         /* NULL: no function of gradients is being unfolded */
     const char **declared; int ndeclared, cdeclared;     /* slots of this graph, to find two of one name */
     bool    failed;
 } Build;

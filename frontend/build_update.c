@@ -107,16 +107,12 @@ static bool open_gradient(Build *b, Scope *s, const Each *each, int i)
     return true;
 }
 
-Value build_sum_each(Build *b, const Expr *e)
+/* e of each gradient, added up. */
+static Value add_each(Build *b, Each *each, const Expr *e)
 {
-    const Each *each = b->each;
     Scope *outer = b->scope, own;
     Value sum = { 0 };
 
-    if (!each)
-        return build_error(b, e->name_loc, "sum_each adds over all gradients, so it stands in a `gradients` function");
-    if (e->narg != 1)
-        return build_error(b, e->loc, "sum_each takes one expression in g, got %d", e->narg);
     for (int i = 0; i < each->n; i++) {
         Value v = { 0 }, term[2];
 
@@ -134,6 +130,27 @@ Value build_sum_each(Build *b, const Expr *e)
         term[0] = sum;
         term[1] = v;
         sum = i ? build_point(b, e, OP_add, 2, term) : v;
+    }
+    return sum;
+}
+
+/* The function is unfolded for each gradient, but its sums see only what is the same for all: they are built once. */
+Value build_sum_each(Build *b, const Expr *e)
+{
+    Each *each = b->each;
+    Value sum;
+
+    if (!each)
+        return build_error(b, e->name_loc, "sum_each adds over all gradients, so it stands in a `gradients` function");
+    if (e->narg != 1)
+        return build_error(b, e->loc, "sum_each takes one expression in g, got %d", e->narg);
+    for (int i = 0; i < each->nsum; i++)
+        if (each->sum[i].e == e)
+            return each->sum[i].sum;
+    sum = add_each(b, each, e);
+    if (sum.kind) {
+        arena_push(&b->md->mem, each->sum, each->nsum, each->csum);
+        each->sum[each->nsum++] = (EachSum){ e, sum };
     }
     return sum;
 }
