@@ -138,7 +138,8 @@ static void add_dep(Fuse *f, int k, int on)
 {
     if (k == on || depends(f, k, on))
         return;
-    for (int j = 1; j <= f->nk; j++) {
+    /* nothing needs the newest yet */
+    for (int j = k == f->nk ? k : 1; j <= f->nk; j++) {
         if (j != k && !depends(f, j, k))
             continue;
         for (int w = 0; w < f->words; w++)

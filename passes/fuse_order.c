@@ -191,14 +191,14 @@ static int blocked_write(const Fuse *f, const int *order)
 /* Numbers from places: the kernels of a scan come one behind the other where its end stands, whose number is their last one's. */
 static int number_kernels(const Fuse *f, const int *order, int nused, int *number)
 {
-    int *at = arena_array(f->mem, int, nused + 1), n = 0;
+    int *at = arena_array(f->mem, int, nused + 1), n = 0, nscan = scan_free_number(f->g);
 
     for (int k = 1; k <= f->nk; k++)
         at[order[k]] = k;
     for (int i = 1; i <= nused; i++) {
         int scan = 0;
 
-        for (int s = 1; s <= scan_free_number(f->g) && !scan; s++)
+        for (int s = 1; s <= nscan && !scan; s++)
             scan = f->leave[s] == at[i] ? s : 0;
         if (!scan && !f->k[at[i]].scan)
             number[at[i]] = ++n;
