@@ -65,15 +65,17 @@ static Trained reached_params(Build *b, const Decl *train, Ref loss, const Expr 
     const bool *reached = build_flow(b, loss);
     Trained t = { .param = arena_array(&b->md->mem, int, b->m->nslot + 1),
                   .grad = arena_array(&b->md->mem, int, b->m->nslot + 1) };
-    int nslot = b->m->nslot;
+    bool *used = arena_array(&b->md->mem, bool, b->m->nslot + 1);
 
-    for (int slot = 0; slot < nslot; slot++) {
-        bool used = false;
+    for (int id = 1; id < b->g->nnode; id++)
+        if (reached[id] && b->g->node[id].op == OP_read)
+            used[b->g->node[id].attr.v[0]] = true;
+    for (int slot = 0; slot < b->m->nslot; slot++) {
+        const Slot *s = &b->m->slot[slot];
 
-        for (int id = 1; id < b->g->nnode && b->m->slot[slot].kind == SLOT_param; id++)
-            used |= reached[id] && b->g->node[id].op == OP_read && b->g->node[id].attr.v[0] == slot;
-        t.reached |= used;
-        if (used && (!over || is_under(b->m->slot[slot].name, over)) && !is_frozen(train, b->m->slot[slot].name))
+        used[slot] &= s->kind == SLOT_param;
+        t.reached |= used[slot];
+        if (used[slot] && (!over || is_under(s->name, over)) && !is_frozen(train, s->name))
             t.param[t.n++] = slot;
     }
     return t;

@@ -119,6 +119,7 @@ struct Module {
     bool       float64;                     /* --float 64: f32 means f64 */
     bool       explain;                     /* graphs are printed with what fuse says of their nodes, as comments */
     Slot      *slot;  int nslot, cslot;
+    int       *slot_by_name, nname;         /* slots + 1 by their names' hashes, nname places or none; 0: free */
     Graph    **graph; int ngraph, cgraph;   /* the entries in order, each at its batch */
     Graph     *update;
     Plan     **plan;                        /* after lower: plan[i] of graph[i] */

@@ -37,13 +37,33 @@ void module_free(Module *m)
     arena_free(&mem);
 }
 
-int module_slot(Module *m, const char *name)
+/* The place of name in the table: its slot's, or the free one where it would be. */
+static int *name_place(const Module *m, const char *name)
 {
-    for (int i = 0; i < m->nslot; i++) {
-        if (!strcmp(m->slot[i].name, name))
-            return i;
+    uint32_t h = 2166136261u;        /* FNV-1a */
+
+    for (const char *c = name; *c; c++)
+        h = (h ^ (unsigned char)*c) * 16777619u;
+    for (uint32_t i = h;; i++) {
+        int *place = &m->slot_by_name[i % (uint32_t)m->nname];
+
+        if (!*place || !strcmp(m->slot[*place - 1].name, name))
+            return place;
     }
-    return -1;
+}
+
+int module_slot(Module *m, const char *name) { return m->nname ? *name_place(m, name) - 1 : -1; }
+
+/* At most half of the table is in use. */
+static void note_name(Module *m, int slot)
+{
+    if (2 * (slot + 1) > m->nname) {
+        m->nname = m->nname ? 2 * m->nname : 64;
+        m->slot_by_name = arena_array(&m->mem, int, m->nname);
+        for (int i = 0; i < slot; i++)
+            *name_place(m, m->slot[i].name) = i + 1;
+    }
+    *name_place(m, m->slot[slot].name) = slot + 1;
 }
 
 bool slot_has_rows(SlotKind kind) { return kind == SLOT_field || kind == SLOT_input || kind == SLOT_output; }
@@ -78,6 +98,7 @@ int module_add_slot(Module *m, const char *name, SlotKind kind, Type type, Loc l
     assert(ty_valid(&type) && type.rank + slot_has_rows(kind) <= MAX_RANK);
     arena_push(&m->mem, m->slot, m->nslot, m->cslot);
     m->slot[m->nslot] = (Slot){ .name = arena_strdup(&m->mem, name), .kind = kind, .type = type, .loc = loc };
+    note_name(m, m->nslot);
     return m->nslot++;
 }
 
