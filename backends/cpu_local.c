@@ -100,7 +100,9 @@ void cpu_plan_locals(Emit *e)
         LocalRegs *l = &e->local[i];
         int count = l->ncell;
 
-        l->ncell = (count + l->width - 1) / (l->width ? l->width : 1);
+        if (!l->width)          /* a number that no local has */
+            continue;
+        l->ncell = (count + l->width - 1) / l->width;
         if (!l->on_stack && l->ncell <= MAX_CELLS) {
             l->cell = arena_array(e->mem, LLVMValueRef, l->ncell);
             continue;

@@ -3,6 +3,7 @@
  * Kernels are text that a test fills in with lanes and extents: full groups, tails of every length, one element.
  */
 #include "tests/unit/cpu_rig.h"
+#include "tests/unit/op_sweep.h"
 
 static const int lane_counts[] = { 0, 4, 8, 16 };
 static const int extents[] = { 1, 2, 7, 8, 15, 16, 17, 31, 33, 48, 50 };
@@ -41,87 +42,11 @@ static const char *marks(int lanes, bool unroll)
 
 /* ---- operations ---- */
 
-typedef struct Sweep { FILE *buffers, *kernels; int nbuf, nkernel, n; int64_t at; const char *marks; } Sweep;
-
-static void sweep_buffer(Sweep *s, Dtype d)
-{
-    fprintf(s->buffers, "  buffer b%d : scratch+%d %s[%d] live 0..999\n", s->nbuf++, (int)s->at, dt_name(d), s->n);
-    s->at += (s->n * dt_bytes(d) + 127) / 64 * 64;
-}
-
-/* Three buffers of each dtype stand first; each operation stores to one of its own. */
-static void sweep_op(Sweep *s, Op op, Dtype from, Dtype to)
-{
-    const OpInfo *info = &op_info[op];
-
-    fprintf(s->kernels, "  kernel k%d \"\" scheduled flops 0 {\n    for i0 < %d %s {\n", s->nkernel++, s->n, s->marks);
-    for (int i = 0; i < info->narg; i++) {
-        Dtype d = op == OP_select && i == 0 ? DT_bool : from;
-
-        fprintf(s->kernels, "      %%%d = load b%d[i0] : %s\n", i, (int)d * 3 + i, dt_name(d));
-    }
-    fprintf(s->kernels, "      %%%d = %s", info->narg, info->name);
-    for (int i = 0; i < info->narg; i++)
-        fprintf(s->kernels, "%s%%%d", i ? ", " : " ", i);
-    fprintf(s->kernels, " : %s", dt_name(to));
-    if (from != to)
-        fprintf(s->kernels, " from %s", dt_name(from));
-    fprintf(s->kernels, "\n      store b%d[i0], %%%d\n    }\n  }\n", s->nbuf, info->narg);
-    sweep_buffer(s, to);
-}
-
-static bool takes(Op op, Dtype d)
-{
-    const char *rule = op_info[op].type_name;
-
-    return !strcmp(rule, "floats") ? dt_is_float(d) : !strcmp(rule, "logic") ? d == DT_bool : !strcmp(rule, "numeric") ? d != DT_bool : true;
-}
-
-/* Polynomials of f32, with bounds of their own: test_same_bits.c. */
-static bool is_own_function(Op op, Dtype d)
-{
-    return d == DT_f32 && (op == OP_exp || op == OP_log || op == OP_tanh || op == OP_sigmoid || op == OP_erf);
-}
-
-static void sweep_ops(Sweep *s)
-{
-    for (int op = 0; op < NOP; op++) {
-        bool compares = !strcmp(op_info[op].type_name, "compare");
-
-        if (op_info[op].cls != CLASS_POINT)
-            continue;
-        for (int from = 0; from < NDTYPE; from++)
-            for (int to = 0; to < NDTYPE; to++) {
-                bool result = op == OP_cast ? from != to : to == (compares ? (int)DT_bool : from);
-
-                /* the walker holds 64-bit integers in doubles, which end before those do */
-                if (op == OP_cast && dt_is_float((Dtype)from) && to == DT_i64)
-                    continue;
-                if (result && takes((Op)op, (Dtype)from) && !is_own_function((Op)op, (Dtype)from))
-                    sweep_op(s, (Op)op, (Dtype)from, (Dtype)to);
-            }
-    }
-}
-
 static void run_sweep(const char *how, int n, const BackendOptions *o)
 {
-    char *buffers, *kernels, *text;
-    size_t nbuffers, nkernels, ntext;
-    Sweep s = { .n = n, .marks = how, .buffers = open_memstream(&buffers, &nbuffers), .kernels = open_memstream(&kernels, &nkernels) };
-    FILE *all = open_memstream(&text, &ntext);
+    char *text = sweep_text(how, n, true);
 
-    for (int d = 0; d < NDTYPE; d++)
-        for (int i = 0; i < 3; i++)
-            sweep_buffer(&s, (Dtype)d);
-    sweep_ops(&s);
-    assert_true(s.nkernel > 80);
-    fclose(s.buffers);
-    fclose(s.kernels);
-    fprintf(all, "nnd-ir 1\nmodule t\ngraph infer 1 {\n}\nplan infer 1 {\n%s  scratch %d\n%s}\n", buffers, (int)s.at, kernels);
-    fclose(all);
     run_text(text, true, o);
-    free(buffers);
-    free(kernels);
     free(text);
 }
 
