@@ -1,4 +1,8 @@
-"""peer_torch.py - PyTorch on the workloads: eager, the whole step compiled, and the loop as tutorials have it."""
+"""peer_torch.py - PyTorch on the workloads: eager, the whole step compiled, and the loop as tutorials have it.
+
+Modes cuda and graphs are on a GPU: eager, and the whole step recorded as a CUDA graph.  The data are there as well, and no product
+is rounded to TF32, as nnd rounds none.
+"""
 import os
 import sys
 import time
@@ -16,18 +20,25 @@ import work
 F = torch.nn.functional
 
 
-def net_of(w, folder):
+GPU = ('cuda', 'graphs')
+
+
+def place_of(mode): return 'cuda' if mode in GPU else 'cpu'
+
+
+def net_of(w, folder, mode='eager'):
     net = models.MODELS[w.model].module(*models.MODELS[w.model].full)
     net.load_state_dict(load_file(os.path.join(folder, w.model + '.safetensors')))
-    return net
+    return net.to(place_of(mode))
 
 
-def optimizer(w, net):
+def optimizer(w, net, mode='eager'):
+    more = {'capturable': True} if mode == 'graphs' else {}
     if w.model in ('slp', 'mlp'):
         return torch.optim.SGD(net.parameters(), lr=0.5)
     if w.model == 'gpt':
-        return torch.optim.AdamW(net.parameters(), lr=1e-5, weight_decay=0.1)
-    return torch.optim.Adam(net.parameters(), lr=1e-3)
+        return torch.optim.AdamW(net.parameters(), lr=1e-5, weight_decay=0.1, **more)
+    return torch.optim.Adam(net.parameters(), lr=1e-3, **more)
 
 
 def loss_of(w, net, x, y):
@@ -38,7 +49,7 @@ def loss_of(w, net, x, y):
 
 
 def step_of(w, net, mode):
-    o = optimizer(w, net)
+    o = optimizer(w, net, mode)
 
     def step(x, y):
         loss = loss_of(w, net, x, y)
@@ -51,15 +62,37 @@ def step_of(w, net, mode):
     return torch.compile(step) if mode == 'compiled' else step
 
 
+def recorded(step, x, y, order):
+    """The step as a graph, which reads its rows' numbers from a place that is filled before it is launched."""
+    rows = order[0].clone()
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step(x[rows], y[rows])
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        loss = step(x[rows], y[rows])
+
+    def run(i):
+        rows.copy_(order[i])
+        graph.replay()
+        return loss
+    return run
+
+
 def train(w, mode, folder):
     x, y, order = work.rows(w, folder)
-    x, y, order = torch.from_numpy(x), torch.from_numpy(y.astype(np.int64)), torch.from_numpy(order.copy())
-    step = step_of(w, net_of(w, folder), mode)
+    x, y, order = (torch.from_numpy(a).to(place_of(mode)) for a in (x, y.astype(np.int64), order.copy()))
+    step = step_of(w, net_of(w, folder, mode), mode)
     losses = [step(x[order[i]], y[order[i]]).item() for i in range(work.CHECKED)]
     n = min(w.steps, len(order))
+    run = recorded(step, x, y, order) if mode == 'graphs' else lambda i: step(x[order[i]], y[order[i]])
+    run(0).item()
     begun = time.perf_counter()
     for i in range(n):
-        loss = step(x[order[i]], y[order[i]])
+        loss = run(i)
     loss.item()
     work.tell((time.perf_counter() - begun) * w.steps / n, losses)
 
@@ -108,6 +141,7 @@ def main():
     w = work.find(args.workload)
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
+    torch.backends.cudnn.allow_tf32 = False
     {'train': train, 'infer': infer, 'start': start, 'notebook': notebook, 'memory': train}[w.kind](w, args.mode, args.work)
 
 

@@ -5,6 +5,9 @@
 DIR has the four IDX files (.gz).  Each repetition runs every contender of a workload once, one after the other, so that noise hits all
 alike; a figure is the median of its repetitions, a peer's the least of its modes' medians.  Losses of the first steps must agree with
 nnd's.  What fails is told in the table.
+
+--target cuda trains on a GPU, beside PyTorch there.  --programs DIR takes DIR/MODEL-TARGET, as gpu.sh makes them, instead of nnd: for a
+machine without LLVM.
 """
 import argparse
 import csv
@@ -32,6 +35,7 @@ MODES = {     # peer: package, modes by kind
     'jax': ('jax', {'train': ['step', 'scan'], 'infer': ['jit'], 'start': ['step'], 'memory': ['scan']}),
     'onnx': ('onnxruntime', {'infer': ['session']}),
 }
+ON_GPU = {'torch': ('torch', {'train': ['cuda', 'graphs']})}
 LONG = {'lenet', 'cnn', 'gpt'}      # no whole step compiled, no scan: minutes to compile, and slower
 
 
@@ -66,7 +70,15 @@ def prepare(args, folder):
         # a rate that does not change, so that peers need no schedule
         text = text.replace('lr: cosine(1e-3, warmup: 100, min: 1e-4)', 'lr: 1e-5')
         open(os.path.join(folder, name + '.nnd'), 'w').write(text)
-        call([args.nnd, 'train', name + '.nnd', '--data', data_of(args, folder, name), '--steps', '1', '--save', name + '.safetensors'], folder, 1)
+        if args.programs and not os.path.exists(os.path.join(args.programs, f'{name}-{args.target}')):
+            continue
+        call([*trainer(args, name), '--data', data_of(args, folder, name), '--steps', '1', '--save', name + '.safetensors'], folder, 1)
+
+
+def trainer(args, model):
+    if args.programs:
+        return [os.path.join(args.programs, f'{model}-{args.target}')]
+    return [args.nnd, 'train', model + '.nnd', '--target', args.target]
 
 
 def data_of(args, folder, model): return folder if model == 'gpt' else args.data
@@ -100,7 +112,7 @@ def train_nnd(args, w, folder):
         order = np.load(os.path.join(folder, 'order_gpt.npy' if w.model == 'gpt' else 'order.npy'))[:, :w.steps * w.batch]
         np.save(os.path.join(folder, 'short.npy'), order)
         short = ['--order', 'short.npy']
-    call([args.nnd, 'train', w.model + '.nnd', '--data', data_of(args, folder, w.model), '--threads', str(args.threads), '--log', 'log.csv',
+    call([*trainer(args, w.model), '--data', data_of(args, folder, w.model), '--threads', str(args.threads), '--log', 'log.csv',
           '--epochs', '2', *short],
          folder, args.threads)
     return float(list(csv.DictReader(open(os.path.join(folder, 'log.csv'))))[-1]['seconds'])
@@ -146,16 +158,16 @@ def run_peer(args, w, peer, mode, folder):
 
 def losses_nnd(args, w, folder):
     order = 'order_gpt.npy' if w.model == 'gpt' else 'order.npy'
-    call([args.nnd, 'train', w.model + '.nnd', '--data', data_of(args, folder, w.model), '--init', w.model + '.safetensors', '--order', order,
+    call([*trainer(args, w.model), '--data', data_of(args, folder, w.model), '--init', w.model + '.safetensors', '--order', order,
           '--epochs', '1', '--steps', str(work.CHECKED), '--log-steps', 'steps.csv'], folder, args.threads)
     return [float(r['loss']) for r in csv.DictReader(open(os.path.join(folder, 'steps.csv'))) if r['step'] != 'test'][:work.CHECKED]
 
 
-def contenders(w, installed):
+def contenders(w, installed, peers):
     found = [('nnd', '')]
     for peer in installed:
-        modes = MODES[peer][1].get(w.kind, [])
-        if w.kind == 'train' and w.model in LONG:
+        modes = peers[peer][1].get(w.kind, [])
+        if peers is MODES and w.kind == 'train' and w.model in LONG:
             modes = modes[:1]
         found += [(peer, m) for m in modes]
     return found
@@ -166,7 +178,7 @@ def measure(args, w, folder, installed):
     figures, wrong = {}, []
     ours = losses_nnd(args, w, folder) if w.kind == 'train' else []
     for turn in range(args.repeat):
-        for who in contenders(w, installed):
+        for who in contenders(w, installed, args.peers):
             if (who, 'failed') in wrong:
                 continue
             try:
@@ -214,23 +226,39 @@ def machine(build):
     return ', '.join(said)
 
 
+def missing(target, peer, package):
+    """Why a peer is left out, or None."""
+    if not importlib.util.find_spec(package):
+        return 'not installed'
+    if target == 'cuda' and peer == 'torch' and not importlib.import_module('torch').cuda.is_available():
+        return 'this PyTorch finds no GPU'
+    return None
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('workloads', nargs='*')
-    parser.add_argument('--nnd', required=True)
+    parser.add_argument('--nnd', default='nnd')
+    parser.add_argument('--target', default='cpu')
+    parser.add_argument('--programs')
     parser.add_argument('--data', required=True)
     parser.add_argument('--repeat', type=int, default=3)
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--json')
     args = parser.parse_args()
     args.nnd, args.data = os.path.realpath(args.nnd), os.path.realpath(args.data)
+    args.programs = os.path.realpath(args.programs) if args.programs else None
+    args.peers = ON_GPU if args.target == 'cuda' else MODES
     chosen = [w for w in work.WORKLOADS if not args.workloads or w.name in args.workloads or w.name.split('-')[0] in args.workloads]
+    if args.target == 'cuda' or args.programs:
+        chosen = [w for w in chosen if w.kind == 'train']
     if not chosen:
         parser.error('there are ' + ' '.join(w.name for w in work.WORKLOADS))
-    installed = [p for p, (package, _) in MODES.items() if importlib.util.find_spec(package)]
-    for p in MODES:
-        if p not in installed:
-            print(f'{p}: not installed, left out', file=sys.stderr)
+    left_out = {p: missing(args.target, p, package) for p, (package, _) in args.peers.items()}
+    installed = [p for p in args.peers if not left_out[p]]
+    for p, why in left_out.items():
+        if why:
+            print(f'{p}: left out, {why}', file=sys.stderr)
     names, all_of = ['nnd', *installed], {}
     print(f'{machine(os.path.dirname(args.nnd))}; {args.threads} thread{"s" if args.threads > 1 else ""}, median of {args.repeat}\n')
     print('| workload | ' + ' | '.join(names) + ' | best peer / nnd | target | |\n|' + '---|' * (len(names) + 4))
