@@ -20,8 +20,11 @@ gpu() { seed=$1; shift; LD_LIBRARY_PATH=$NND_PTXRUN PTXRUN_RACE=1 PTXRUN_SEED=$s
 # quiet COMMAND... - succeeds, and says nothing on stderr.
 quiet() { ends 0 "$@" && [ ! -s "$w/err" ] || { cat "$w/err"; return 1; }; }
 
-# A model without what is evaluated behind an epoch: ten thousand rows are too many for an interpreter.
-small() { sed '/^ *test:/d; /^ *expect:/d' "models/$1.nnd" >"$w/$1.nnd"; }
+# A model without what is evaluated behind an epoch: ten thousand rows are too many for an interpreter.  Of lenet half of the channels.
+small()
+{
+    sed '/^ *test:/d; /^ *expect:/d; s/conv2d(x, 8, 5)/conv2d(x, 4, 5)/; s/conv2d(x, 16, 5)/conv2d(x, 8, 5)/' "models/$1.nnd" >"$w/$1.nnd"
+}
 
 # losses A B - steps' losses of two logs differ by 1e-5 at most.
 losses()
@@ -125,4 +128,11 @@ ok 'a program that predicts' program_predicts
 ok 'programs without a driver' no_driver
 ok 'values' values
 ok 'check --verify' verified
+if [ -z "$few" ]; then
+    ok 'a small lenet trains' trains lenet --batch 4
+    ok 'with the same bits in any order' same_weights lenet
+    data=$w
+    ok 'a small gpt trains' trains gpt --batch 4 -D width=32 -D heads=2 -D blocks=1 -D context=16
+    ok 'with the same bits in any order' same_weights gpt
+fi
 finish

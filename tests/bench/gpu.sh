@@ -5,10 +5,10 @@
 #                                               data and text, all in DIR (about 32 MB): DATA has the four IDX files
 #   sh tests/bench/gpu.sh run DIR               tests of the runtime, losses beside the cpu's, times, and PyTorch where python3 has it
 #
-# A line that begins with FAIL is one; the last line is `gpu: N failed`.  $SM is another architecture than 90.
+# A line that begins with FAIL is one; the last line is `gpu: N failed`.  $SM is another architecture than 90, $MODELS fewer models.
 set -u
 top=$(cd "$(dirname "$0")/../.." && pwd)
-models='slp mlp mlp_adam lenet cnn gpt'
+models=${MODELS:-slp mlp mlp_adam lenet cnn gpt}
 failed=0
 fail() { echo "FAIL $*"; failed=$((failed + 1)); }
 
