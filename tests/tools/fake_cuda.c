@@ -17,8 +17,8 @@
 enum { WELL = 0, NO_MEMORY = 2, NO_DEVICE = 100, BAD_IMAGE = 218, BAD_ADDRESS = 700, BROKEN_LAUNCH = 701, MISMATCH = 803, NOT_CAPTURED = 901,
        MAX_PARAM = 40 };
 
-/* A kernel, and how many bytes each of its parameters has. */
-typedef struct Function { char name[128]; void *real; int nparam, nbytes[MAX_PARAM]; } Function;
+/* A kernel of a module, and how many bytes each of its parameters has. */
+typedef struct Function { struct Function *next; char name[128]; void *module, *real; int nparam, nbytes[MAX_PARAM]; } Function;
 
 /* A launch with its parameters' values, as a graph keeps it. */
 typedef struct Node { struct Node *next; Function *f; unsigned size[7]; uint64_t value[MAX_PARAM]; } Node;
@@ -26,7 +26,8 @@ typedef struct Graph { Node *first, **last; } Graph;
 
 static void *over;                     /* the library that does the work */
 static Graph *recording;
-static char *text;                     /* of the module */
+static Function *functions;
+static char *text;                     /* of the last module */
 static int failed_late;
 static struct { long asked, alone, graphs, captures, captured; } told;
 
@@ -172,8 +173,18 @@ int cuModuleLoadDataEx(void **module, const void *code, unsigned n, int *option,
 
 int cuModuleUnload(void *module)
 {
-    free(text);
-    text = NULL;
+    for (Function **at = &functions, *f; (f = *at);) {
+        if (f->module != module) {
+            at = &f->next;
+            continue;
+        }
+        *at = f->next;
+        free(f);
+    }
+    if (module == text) {
+        free(text);
+        text = NULL;
+    }
     return REAL(cuModuleUnload, module);
 }
 
@@ -201,6 +212,9 @@ int cuModuleGetFunction(void **function, void *module, const char *name)
         return result;
     }
     find_params(f);
+    f->module = module;
+    f->next = functions;
+    functions = f;
     *function = f;
     return WELL;
 }
