@@ -49,6 +49,17 @@ def idx(path):
     return np.frombuffer(raw, np.uint8, -1, 4 + 4 * rank).reshape(dim)
 
 
+def write_book(args, path):
+    """A text for gpt: the one beside the data, for which programs were made, else Debian's licences."""
+    licenses = '/usr/share/common-licenses'
+    files = [os.path.join(args.data, 'book.txt')]
+    if not os.path.exists(files[0]):
+        files = sorted(f for f in (os.path.join(licenses, n) for n in os.listdir(licenses)) if not os.path.islink(f))
+    with open(path, 'wb') as out:
+        for f in files:
+            out.write(open(f, 'rb').read())
+
+
 def prepare(args, folder):
     for split, name in (('train', 'train'), ('test', 't10k')):
         np.save(os.path.join(folder, split + '-images.npy'), idx(os.path.join(args.data, name + '-images-idx3-ubyte.gz')))
@@ -58,11 +69,7 @@ def prepare(args, folder):
                 shutil.copyfileobj(f, out)
     random = np.random.default_rng(1)
     np.save(os.path.join(folder, 'order.npy'), np.stack([random.permutation(60000) for _ in range(2)]))
-    licenses = '/usr/share/common-licenses'
-    files = sorted(f for f in (os.path.join(licenses, n) for n in os.listdir(licenses)) if not os.path.islink(f))
-    with open(os.path.join(folder, 'book.txt'), 'wb') as out:
-        for f in files:
-            out.write(open(f, 'rb').read())
+    write_book(args, os.path.join(folder, 'book.txt'))
     n = len(work.text(folder)[0])
     np.save(os.path.join(folder, 'order_gpt.npy'), np.stack([random.permutation(n) for _ in range(2)]))
     for name in ('slp', 'mlp', 'mlp_adam', 'lenet', 'cnn', 'gpt'):
