@@ -29,7 +29,7 @@ static int compile_noted(Profiled *r, int64_t batch)
 
     if (!r->job.compile.backend->needs_plan)
         return complain(r->job.o, EXIT_USAGE, "--target: the target %s has no kernels", r->job.compile.backend->name);
-    r->job.compile.target.through_par = true;
+    r->job.compile.target.through_par = r->job.compile.gpu == NO_GPU;
     return compile_wanted(&r->job, &r->code, needs, 2);
 }
 
@@ -68,6 +68,70 @@ static int tell(Profiled *r)
     return EXIT_WELL;
 }
 
+/* ---- on a GPU ---- */
+
+static int train_entry(const NndImage *im)
+{
+    int i = 0;
+
+    while (im->entry[i].kind != NND_TRAIN)
+        i++;
+    return i;
+}
+
+/* The mean of some batches' milliseconds, launch by launch; rows in their order. */
+static int measure_gpu(Profiled *r, int entry, int64_t steps, double *ms)
+{
+    Options        *o = r->job.o;
+    NndSession     *s = &r->session;
+    const NndEntry *e = &r->code.image->entry[entry];
+    int             n = r->code.image->gpu->entry[entry].nlaunch, status;
+    int64_t         nrow = r->data.nrow[NND_SPLIT_TRAIN], seed = (int64_t)r->job.checked->train.seed;
+    double         *one = arena_array(&o->mem, double, n + 1);
+
+    if ((status = open_session(&r->job, s, r->code.image, nrow)))
+        return status;
+    if (nnd_session_hold(s, &r->data, &r->err) || nnd_session_init(s, (uint64_t)seed, &r->err))
+        return complain_runtime(o, &r->err);
+    for (int64_t i = 0; i < nrow; i++)
+        s->row[i] = (int32_t)i;
+    for (int64_t i = 0; i < WARM_STEPS + steps; i++) {
+        NndCall call = { .field = r->data.field[NND_SPLIT_TRAIN], .row = s->row + i % (nrow / e->batch) * e->batch, .nbatch = 1, .step = i + 1,
+                         .steps = WARM_STEPS + steps, .epoch = 1, .seed = (uint64_t)seed };
+
+        if (nnd_cuda_times(s->cuda, e, &call, one, &r->err))
+            return complain_runtime(o, &r->err);
+        for (int k = 0; k < n && i >= WARM_STEPS; k++)
+            ms[k] += one[k] / (double)steps;
+    }
+    return EXIT_WELL;
+}
+
+/* Without a device there is a prediction alone. */
+static int profile_gpu(Profiled *r, int64_t batch)
+{
+    Options      *o = r->job.o;
+    int64_t       steps = o->value[OPTION_steps].given ? o->value[OPTION_steps].count : NOTED_STEPS;
+    int           version, status, entry;
+    NndCudaDevice gpu;
+    double       *ms = NULL;
+
+    if ((status = compile_noted(r, batch)))
+        return status;
+    entry = train_entry(r->code.image);
+    if (nnd_cuda_device(r->job.compile.gpu, &gpu, &version, &r->err)) {
+        fprintf(stderr, "not measured: %s\n", r->err.text);
+    } else {
+        ms = arena_array(&o->mem, double, r->code.image->gpu->entry[entry].nlaunch + 1);
+        if ((status = open_data(&r->job, &r->data, false)) || (status = measure_gpu(r, entry, steps, ms)))
+            return status;
+    }
+    profile_gpu_print(stdout, train_plan(r->code.module, batch), r->code.image->gpu, entry, ms, ms ? gpu.name : NULL, &o->mem);
+    return EXIT_WELL;
+}
+
+/* ---- the command ---- */
+
 static int profile(Profiled *r)
 {
     Options           *o = r->job.o;
@@ -78,6 +142,8 @@ static int profile(Profiled *r)
     if (!r->job.checked->train.present)
         return complain(o, EXIT_MODEL, "%s has no train block", o->file);
     batch = batch_given->given ? batch_given->count : r->job.checked->train.batch;
+    if (r->job.compile.gpu != NO_GPU)
+        return o->value[OPTION_trace].given ? complain(o, EXIT_USAGE, "--trace: calls on a GPU are not noted") : profile_gpu(r, batch);
     if ((status = compile_noted(r, batch)) || (status = open_data(&r->job, &r->data, false)))
         return status;
     whole = r->data.nrow[NND_SPLIT_TRAIN] / batch;

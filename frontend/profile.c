@@ -72,7 +72,7 @@ static void touch(const Stmt *s, Touched *t)
 }
 
 /* Each of its buffers once, twice if it is read and written; of a data column, the batch's rows. */
-static double bytes_of(const Plan *p, const Kernel *k, Arena *mem)
+double profile_bytes(const Plan *p, const Kernel *k, Arena *mem)
 {
     Touched *t = arena_array(mem, Touched, p->nbuf + 1);
     double   sum = 0;
@@ -116,7 +116,7 @@ static const char *param_of(const Plan *p, const Stmt *s)
 }
 
 /* Its main operation's; of a layer of the prelude, the first of the model's own among what it computes, if there is one, and a param. */
-static const char *place_of(const Plan *p, const Kernel *k, Arena *mem)
+const char *profile_place(const Plan *p, const Kernel *k, Arena *mem)
 {
     const Diag *d = &p->m->diag;
     Loc         own = is_own(d, k->loc) ? k->loc : own_line(d, k->body), l = is_own(d, own) ? own : k->loc;
@@ -145,7 +145,7 @@ static void print_row(FILE *f, const Plan *p, const Row *r, double sum_us, const
     double least = flops / peak->flops > bytes / peak->bytes ? flops / peak->flops : bytes / peak->bytes;
 
     fprintf(f, "%-8s %5.0f %10.1f %6.1f %9.1f %7.1f %6.0f  %-28.28s %s\n", r->k->name, r->calls, r->us, 100 * r->us / sum_us,
-            flops / s / 1e9, bytes / s / 1e9, 100 * least / s, r->k->what, place_of(p, r->k, mem));
+            flops / s / 1e9, bytes / s / 1e9, 100 * least / s, r->k->what, profile_place(p, r->k, mem));
 }
 
 void profile_print(FILE *f, const Profile *p, const Peak *peak, Arena *mem)
@@ -155,7 +155,7 @@ void profile_print(FILE *f, const Profile *p, const Peak *peak, Arena *mem)
     double sum = 0, step = (p->ended[p->ncall * p->steps - 1] - p->begun[0]) / (double)p->steps;
 
     for (int i = 0; i < n; i++)
-        row[i] = (Row){ .k = p->plan->kernel[i], .bytes = bytes_of(p->plan, p->plan->kernel[i], mem) };
+        row[i] = (Row){ .k = p->plan->kernel[i], .bytes = profile_bytes(p->plan, p->plan->kernel[i], mem) };
     for (int64_t i = 0; i < p->ncall * p->steps; i++) {
         Row *r = &row[p->of[i % p->ncall]];
 

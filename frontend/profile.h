@@ -30,4 +30,12 @@ void profile_print(FILE *f, const Profile *p, const Peak *peak, Arena *mem);
 /* profile_trace - the noted calls as a Chrome trace (complete events, microseconds).  NND_E_FILE, NND_E_MEMORY. */
 int  profile_trace(const Profile *p, const char *path, NndError *err);
 
+/* What a kernel touches, and the model's line that it is of (profile.c), for profile_gpu.c; the text is in mem. */
+double      profile_bytes(const Plan *p, const Kernel *k, Arena *mem);
+const char *profile_place(const Plan *p, const Kernel *k, Arena *mem);
+
+/* profile_gpu_print - a line a kernel of entry number `entry`, whose plan is `plan`: a prediction for a usual device of the code's
+ * generation, beside milliseconds of each launch on `device`; ms NULL: none were measured. */
+void profile_gpu_print(FILE *f, const Plan *plan, const NndGpu *gpu, int entry, const double *ms, const char *device, Arena *mem);
+
 #endif

@@ -85,6 +85,22 @@ no_device_needed()
 # Batches of 60000 rows: one by one at an epoch's ends, the others in graphs of 1 and of many.
 recorded() { ends 0 env FAKE_CUDA_TELL=1 LD_LIBRARY_PATH="$work/fake" "$nnd" train models/slp.nnd --epochs 1 -q --target cuda && said '^fake: [0-9]* kernels alone, [1-9][0-9]* graphs of'; }
 
+# A line for every kernel, each with a prediction, registers where ptxas is, and times where there is a device.
+predicted()
+{
+    ends 0 none "$nnd" profile models/mlp.nnd --target cuda --cpu sm_80 && said '^not measured: libcuda' || return 1
+    "$nnd" dump models/mlp.nnd --target cuda --cpu sm_80 --after memory --entry train --batch 64 | grep -o 'kernel k[0-9t]*' | awk '{ print $2 }' | sort >"$work/kernels"
+    awk '/^k[0-9]/ { print $1 }' "$work/out" | sort | diff -u "$work/kernels" - && grep '^prediction, microseconds: [0-9.]* a step in [0-9]* kernels on A100' "$work/out" &&
+        awk '/^k[0-9]/ { if (!($3 >= 2 && $7 ~ /^[0-9]+,[0-9]+,[0-9]+$/ && $8 > 0 && $12 > 0 && $12 <= 100)) exit 1 }' "$work/out" || { cat "$work/out"; return 1; }
+    ! grep -q 'no ptxas' "$work/out" || return 0
+    awk '/^k[0-9]/ { if ($9 + 0 < 1 || $11 != 0) exit 1 }' "$work/out"
+}
+measured() { ends 0 fake '' "$nnd" profile models/mlp.nnd --target cuda --steps 3 && grep '^kernel.* measured ' "$work/out" && grep '^measured, .*: [0-9.]* a step on fake 0$' "$work/out" && awk '/^k[0-9]/ && $4 != "500.0" { exit 1 }' "$work/out"; }
+no_trace() { ends 2 none "$nnd" profile models/mlp.nnd --target cuda --trace "$work/t.json" && said 'calls on a GPU are not noted$'; }
+
+ok 'profile, a prediction' predicted
+ok 'profile, measured' measured
+ok 'profile, no trace' no_trace
 ok 'devices, no driver' not_found
 ok 'devices' listed
 ok 'devices, a full one' starved
