@@ -18,11 +18,6 @@
 #include <assert.h>
 #include <math.h>
 
-enum { MAX_ROWS = 14, MAX_COLUMNS = 8, FMA_LATENCY = 4, THREADS = 4 };
-
-static const double REMAINDER_COST = .03;
-static const double RAGGED_COST = .06;      /* of pieces of an outer loop that are missing to share it evenly */
-
 /* ---- recognition ---- */
 
 static bool folds_products(const Stmt *s)
@@ -112,75 +107,6 @@ static bool choose_axes(Tile *t)
     return true;
 }
 
-/* ---- the size of a tile ---- */
-
-/* Cycles of one folded element (or lane group) of an m x v tile: multiply-adds, but no less than their latency, and
- * half a cycle a load, since loads and multiply-adds overlap but not fully (measured: 2 x 2 reaches 60 % of the peak,
- * 4 x 5 90 %).  A number broadcast from memory costs about half a vector load. */
-static double tile_cost(const Tile *t, int m, int v, int regs)
-{
-    double fma = (double)m * v * regs, loads = t->along_fold ? (double)(m + v) * regs : v + m / 2.0;
-
-    return (fma > FMA_LATENCY ? fma : FMA_LATENCY) + loads / 2;
-}
-
-/* How much longer the longest share of a loop is than an even one, on four threads; a short loop isn't worth sharing. */
-static double ragged(int64_t extent)
-{
-    return extent <= THREADS ? 0 : (double)((extent + THREADS - 1) / THREADS * THREADS - extent) / (double)extent;
-}
-
-static double split_cost(const Tile *t, int64_t rows, int64_t columns, int m, int v, int regs)
-{
-    double full = tile_cost(t, m, v, regs), cost = (double)(rows / m) * (double)(columns / v) * full;
-    int mr = (int)(rows % m), vr = (int)(columns % v);
-
-    if (mr)
-        cost += (double)(columns / v) * tile_cost(t, mr, v, regs);
-    if (vr)
-        cost += (double)(rows / m) * tile_cost(t, m, vr, regs);
-    if (mr && vr)
-        cost += tile_cost(t, mr, vr, regs);
-    /* a remainder is code written out once more: sizes that divide are worth a little */
-    return cost * (1 + REMAINDER_COST * ((mr > 0) + (vr > 0)) + RAGGED_COST * ragged(columns / v > 1 ? columns / v : rows / m));
-}
-
-static bool calls_functions(const Stmt *s)
-{
-    for (; s; s = s->next)
-        if (s->kind == ST_LET && op_info[s->op].props & PROP_MATH)
-            return true;
-    return false;
-}
-
-static void choose_size(Tile *t)
-{
-    int64_t rows = t->row < 0 ? 1 : t->nest->extent[t->row], width = t->nest->extent[t->column];
-    int64_t columns = t->along_fold ? width : (width + t->lanes - 1) / t->lanes;
-    /* registers of one partial result; a vector of NND_LANES doubles, or of floats on a narrow target, is several */
-    int regs = t->along_fold ? (NND_LANES + t->lanes - 1) / t->lanes : 1;
-    double best = 0;
-    int v_best = 1;
-
-    t->m = 1;
-    for (int m = 1; m <= MAX_ROWS && m <= rows; m++)
-        for (int v = 1; v <= MAX_COLUMNS && v <= columns; v++) {
-            double cost = split_cost(t, rows, columns, m, v, regs);
-
-            if ((m * v + v + 1) * regs > t->nest->limits->vregs || (best > 0 && cost > best * 0.999))
-                continue;
-            best = cost;
-            t->m = m;
-            v_best = v;
-        }
-    t->n = t->along_fold ? v_best : v_best * t->lanes;
-    if (t->n > width)
-        t->n = (int)width;
-    t->block = t->n;
-    if (t->along_fold && calls_functions(t->rest) && t->n < t->lanes)
-        t->n = t->lanes / t->n * t->n < width ? t->lanes / t->n * t->n : (int)width;
-}
-
 /* ---- writing a tile ---- */
 
 static int new_var(Tile *t) { return t->k->nvar++; }
@@ -247,7 +173,7 @@ static Stmt *fold_body(Tile *t, const Block *b, const Stmt *s)
         at = aff_scale(t->nest->mem, at, NND_LANES);
     inner = copy(t, s, row, column, b->local, at);
     if (t->npacked)
-        tile_unpack(t, inner, b->column, b->n, affine(t, v), t->map[t->fold->id]);
+        tile_unpack(t, inner, b->column, b->n, affine(t, v), t->fold_index);
     inner = vec_for(t, v, b->n, t->along_fold ? 0 : t->lanes, true, inner);
     return vec_for(t, u, b->m, 0, true, inner);
 }
@@ -272,9 +198,10 @@ static Stmt *fold_loops(Tile *t, const Block *b, const Stmt *s)
     if (s->lanes)
         return fold_body(t, b, &one);
     var = new_var(t);
-    t->map[s->id] = affine(t, var);
+    t->fold_index = affine(t, var);
+    t->map[s->id] = t->stage == TILE_PART ? sum(t, t->part_from, t->fold_index) : t->fold_index;
     if (s->body->kind != ST_FOR)
-        return sched_for(t->nest->mem, s->loc, var, s->extent, fold_body(t, b, s->body));
+        return sched_for(t->nest->mem, s->loc, var, t->stage == TILE_PART ? t->part : s->extent, fold_body(t, b, s->body));
     /* whole groups of lanes, then those that remain */
     for (const Stmt *in = s->body; in; in = in->next)
         kern_append(&body, fold_loops(t, b, in));
@@ -330,7 +257,29 @@ static Stmt *rest_of(Tile *t)
     return s;
 }
 
-/* The folded loops of a block, in values of its own. */
+/* Partial results from the buffer into the local, or from there into the buffer. */
+static void move_partials(Tile *t, const Block *b, bool back, KList *l)
+{
+    Arena *mem = t->nest->mem;
+    int u = new_var(t), v = new_var(t), value = t->k->nvalue++;
+    Affine place = tile_partial(t, sum(t, b->row, affine(t, u)), b->column, affine(t, v));
+    Affine at = sum(t, aff_scale(mem, affine(t, u), b->width), affine(t, v));
+    KList body = { 0 };
+    Stmt *from = kern_add(mem, &body, back ? ST_GET : ST_LOAD, t->local->loc);
+    Stmt *to = kern_add(mem, &body, back ? ST_STORE : ST_SET, t->local->loc);
+
+    from->id = value;
+    to->narg = 1;
+    to->arg[0] = value;
+    from->dtype = to->dtype = t->local->dtype;
+    from->buf = to->buf = t->partials;
+    from->local = to->local = b->local;
+    from->at = back ? at : place;
+    to->at = back ? place : at;
+    kern_append(l, vec_for(t, u, b->m, 0, true, vec_for(t, v, b->n, t->lanes, true, body.first)));
+}
+
+/* The folded loops of a block, or the part of them whose turn it is, in values of its own. */
 static void write_fold(Tile *t, Block *b, KList *l)
 {
     const Stmt *fold = t->fold;
@@ -338,8 +287,12 @@ static void write_fold(Tile *t, Block *b, KList *l)
     t->base = t->k->nvalue;
     t->k->nvalue += t->nest->k->nvalue;
     b->local = declare(t, l, (int64_t)b->m * b->width * (t->along_fold ? NND_LANES : 1));
-    for (int i = 0; i < t->nfold; i++, fold = fold->next)
+    if (t->stage == TILE_PART || t->stage == TILE_FINISH)
+        move_partials(t, b, false, l);
+    for (int i = 0; i < t->nfold && (t->stage == TILE_PART || t->stage == TILE_WHOLE); i++, fold = fold->next)
         kern_append(l, fold_loops(t, b, fold));
+    if (t->stage == TILE_PART || t->stage == TILE_BEGIN)
+        move_partials(t, b, true, l);
 }
 
 /* Along the fold: columns in blocks, whose results stand side by side in a local; returns it. */
@@ -368,6 +321,8 @@ static void write_tile(Tile *t, Affine row, Affine column, int m, int n, KList *
         b.local = write_blocks(t, &b, padded, l);
     else
         write_fold(t, &b, l);
+    if (t->stage == TILE_BEGIN || t->stage == TILE_PART)
+        return;
     u = new_var(t);
     v = new_var(t);
     Affine at = sum(t, aff_scale(t->nest->mem, affine(t, u), padded), affine(t, v));
@@ -422,6 +377,29 @@ static Stmt *column_loop(Tile *t, Affine from, int64_t count)
 
     tile_pack(t, column, t->n, &l);
     kern_append(&l, all_rows(t, from, count, column, t->n));
+    return sched_for(t->nest->mem, t->k->loc, var, t->nest->extent[t->column] / t->n, l.first);
+}
+
+static Stmt *stage_rows(Tile *t, TileStage stage, Affine column)
+{
+    t->stage = stage;
+    return all_rows(t, aff_const(0), row_count(t), column, t->n);
+}
+
+/* Whole tiles of columns, whose fold is taken part by part: all rows pass over the part of a panel before the next. */
+static Stmt *part_loop(Tile *t)
+{
+    int var = new_var(t), part = new_var(t);
+    Affine column = aff_var(t->nest->mem, var, t->n);
+    KList l = { 0 }, one = { 0 };
+
+    t->part_from = aff_var(t->nest->mem, part, t->part);
+    tile_pack(t, column, t->n, &one);
+    kern_append(&one, stage_rows(t, TILE_PART, column));
+    kern_append(&l, stage_rows(t, TILE_BEGIN, column));
+    kern_append(&l, sched_for(t->nest->mem, t->k->loc, part, t->fold->extent / t->part, one.first));
+    kern_append(&l, stage_rows(t, TILE_FINISH, column));
+    t->stage = TILE_WHOLE;
     return sched_for(t->nest->mem, t->k->loc, var, t->nest->extent[t->column] / t->n, l.first);
 }
 
@@ -552,7 +530,7 @@ static void plain_kernels(Tile *t, KernelList *out)
 
     if (whole > 1) {
         open_kernel(t, out, (double)(whole * t->n) / (double)width);
-        t->k->body = t->group > 1 ? group_loop(t) : column_loop(t, aff_const(0), row_count(t));
+        t->k->body = t->part < t->fold->extent ? part_loop(t) : t->group > 1 ? group_loop(t) : column_loop(t, aff_const(0), row_count(t));
         mark_par(t->k->body);
     } else {
         rows_of_columns(t, out, 0, t->n);
@@ -571,7 +549,7 @@ bool schedule_tile(Nest *nest, KernelList *out)
     t.lanes = lanes_for(nest->limits, t.local->dtype);
     if (!choose_axes(&t))
         return false;
-    choose_size(&t);
+    tile_size(&t);
     t.map = arena_array(nest->mem, Affine, nest->k->nvar + 1);
     if (nest->k->scan)
         t.map[0] = aff_var(nest->mem, 0, 1);

@@ -192,6 +192,53 @@ static void test_gelu(void **state)
     module_free(m);
 }
 
+/* ---- a fold in parts ---- */
+
+enum { FOLD = 768, GRAD_ROWS = 100, GRAD_COLUMNS = 140 };
+
+static Module *gradient_module(void)
+{
+    static const char text[] = "nnd-ir 1\nmodule gradient\nslot @x : param f32[768, 100]\nslot @g : param f32[768, 140]\nslot @w : state f32[100, 140]\n"
+                               "graph train 1 {\n  %1 = read @x : f32[768, 100]\n  %2 = read @g : f32[768, 140]\n"
+                               "  %3 = dot %1, %2 {fold 0:0} : f32[100, 140]\n  %4 = neg %3 : f32[100, 140]\n  write @w, %4\n}\n";
+    Module *m = module_read("gradient", text, strlen(text));
+
+    assert_non_null(m);
+    return m;
+}
+
+/* A part of such a fold ends here and the next begins there (passes/schedule_block.c), and the sum is still that of the rows in their order. */
+static void test_parts(void **state)
+{
+    static const char *const cpus[] = { NULL, "x86-64-v3" };
+
+    (void)state;
+    for (int c = 0; c < 2; c++) {
+        BackendOptions o = { .opt_level = 1, .cpu = cpus[c] };
+        Module *m = gradient_module();
+        NndImage *im = compile(m, &o);
+        char *memory = aligned_alloc(NND_ALIGN, (size_t)im->state_bytes);
+        float *x = (float *)(memory + im->var[0].offset), *g = (float *)(memory + im->var[1].offset), *w = (float *)(memory + im->var[2].offset);
+
+        for (int i = 0; i < FOLD * GRAD_ROWS; i++)
+            x[i] = sinf((float)i);
+        for (int i = 0; i < FOLD * GRAD_COLUMNS; i++)
+            g[i] = cosf((float)i * .7f);
+        run_image(im, memory);
+        for (int r = 0; r < GRAD_ROWS; r++)
+            for (int k = 0; k < GRAD_COLUMNS; k++) {
+                float sum = 0;
+
+                for (int i = 0; i < FOLD; i++)
+                    sum = fmaf(x[i * GRAD_ROWS + r], g[i * GRAD_COLUMNS + k], sum);
+                assert_true(w[r * GRAD_COLUMNS + k] == -sum);
+            }
+        free(memory);
+        backend_cpu.unload(im);
+        module_free(m);
+    }
+}
+
 /* ---- the perceptron, in several ways ---- */
 
 enum { ROWS = 100, BATCH = 16, STEPS = 12 };
@@ -406,8 +453,8 @@ static void test_emit(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_functions), cmocka_unit_test(test_gelu), cmocka_unit_test(test_parallel), cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_levels),
+        cmocka_unit_test(test_functions), cmocka_unit_test(test_gelu), cmocka_unit_test(test_parts), cmocka_unit_test(test_parallel),
+        cmocka_unit_test(test_threads), cmocka_unit_test(test_levels),
         cmocka_unit_test(test_narrow),    cmocka_unit_test(test_oracle),   cmocka_unit_test(test_unknown_cpu),
         cmocka_unit_test(test_emit),
     };
