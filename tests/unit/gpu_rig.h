@@ -64,10 +64,6 @@ typedef struct GpuMemory { uint64_t state, scratch, control; NndControl host; } 
 
 static inline void gpu_upload(GpuDriver *d, const Rig *r, GpuMemory *g)
 {
-    int nmetric = 0;
-
-    for (int i = 0; i < r->m->nslot; i++)
-        nmetric += r->m->slot[i].kind == SLOT_metric;
     g->host = (NndControl){ .step = 7, .steps = 20, .epoch = 3, .seed = 0x123456789abcdefu };
     g->state = gpu_copy(d, r->code.state, (size_t)module_state_bytes(r->m));
     g->scratch = gpu_copy(d, r->code.scratch, (size_t)(r->p->scratch_bytes + 63) / 64 * 64);
