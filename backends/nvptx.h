@@ -27,6 +27,7 @@ typedef struct NvptxKernel {
     const Stmt   **local;        /* each local's declaration */
     LLVMValueRef  *group_local;  /* address of each that lies in group memory */
     LLVMValueRef  *fold_array;   /* of each value that is a fold over warps: where in group memory */
+    int64_t        group_bytes;  /* of group memory, without folds */
     int64_t        shared_bytes; /* to be given at the launch */
     int64_t       *extent;       /* each index variable is below that */
     bool          *is_block;     /* index variables of block loops */

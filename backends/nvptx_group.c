@@ -123,6 +123,7 @@ void nvptx_locals(Emit *e)
     g->group_local = arena_array(e->mem, LLVMValueRef, e->k->nlocal + 1);
     for (int i = 0; i < e->k->nlocal; i++)
         all += local[i] && local[i]->scope == SCOPE_GROUP ? padded(local[i]) : 0;
+    g->group_bytes = all;
     if (all > NVPTX_SHARED) {
         g->shared_bytes = all;
         block = LLVMAddGlobalInAddressSpace(e->M, LLVMArrayType2(byte, 0), arena_printf(e->mem, "%s_group", LLVMGetValueName2(e->fn, &(size_t){ 0 })),

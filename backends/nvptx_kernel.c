@@ -16,6 +16,10 @@ enum { PARAM_STATE, PARAM_SCRATCH, PARAM_CONTROL, PARAM_TURN, PARAM_PLACE };
 /* A plain kernel's par loop takes a thread for each turn; such kernels are what no schedule was made for. */
 enum { PLAIN_THREADS = 32, MOST_GROUPS = 65535 };
 
+/* ptxas may take as many registers as let two groups run side by side, or, of groups as large as this, one: by its own
+ * reckoning it takes fewer, and spills. */
+enum { PAIRED_THREADS = 256, PAIRED_BYTES = 32 << 10 };
+
 /* ---- what is in the control block ---- */
 
 static LLVMTypeRef global_pointer(Emit *e) { return LLVMPointerTypeInContext(e->C, SPACE_GLOBAL); }
@@ -308,6 +312,7 @@ LLVMValueRef nvptx_kernel(Emit *e, const Kernel *k, bool shared, const char *nam
         if (g->level.threads > 1)
             g->level.thread = nvptx_call(e, compat_thread, NULL, 0);
         nvptx_locals(e);
+        text_attribute(e, fn, "nvvm.minctasm", launch.block <= PAIRED_THREADS && g->group_bytes <= PAIRED_BYTES ? "2" : "1");
         g->meet = nvptx_meet_new(e);
         cpu_statements(e, body);
     }

@@ -72,6 +72,8 @@ ok 'half a choice' wrong 'nnd train: error: --float: wants one of 32|64, got `6`
 ok 'a flag with a value' wrong 'nnd train: error: --quiet: takes no value, got `yes`' train --quiet=yes x.nnd
 ok 'not a definition' wrong 'nnd train: error: -D: wants NAME=NUMBER, got `width`' train -D width x.nnd
 ok 'unknown target' wrong 'nnd train: error: --target: unknown target `cpy`; did you mean `cpu`?' train --target cpy x.nnd
+ok 'PTX of a processor' wrong 'nnd dump: error: --after: the target cpu makes no PTX, --target cuda does' dump --after ptx models/slp.nnd
+ok 'PTX' says '.visible .entry k0_infer_1' dump models/slp.nnd --entry infer --batch 1 --target cuda --cpu sm_90 --after ptx
 ok 'unknown stage' wrong 'nnd dump: error: --after: unknown stage `fuze`; did you mean `fuse`?' dump --after fuze x.nnd
 ok 'unknown pass' wrong 'nnd opt: error: --run: unknown pass `simplfy`; did you mean `simplify`?' opt --run simplfy x.ir
 ok 'passes out of order' wrong 'nnd opt: error: --run: fuse runs before lower' opt --run lower,fuse x.ir
