@@ -311,7 +311,7 @@ static bool check_local(Check *c, const Stmt *s, int64_t elements)
         return fault(c, "l%d is used where it can't be seen", s->local);
     if (c->local[s->local]->dtype != s->dtype)
         return fault(c, "l%d is %s", s->local, dt_name(c->local[s->local]->dtype));
-    if (!inside(c, "l", s->local, s->at, NULL, elements, c->local[s->local]->count))
+    if (!inside(c, "l", s->local, s->at, c->within, elements, c->local[s->local]->count))
         return false;
     return !c->k->scheduled || c->local[s->local]->scope != SCOPE_OWN || check_register(c, s);
 }
@@ -471,7 +471,7 @@ static bool check_part(Check *c, const Stmt *s)
 
     if (s->extent < 1 || s->count < 1)
         return fault(c, "i%d is part %" PRId64 " of what counts %" PRId64, s->id, s->extent, s->count);
-    if (!range(c, s->at, &least, &most))
+    if (!guarded_range(c, s->at, c->within, &least, &most))
         return false;
     if (least < 0)
         return fault(c, "i%d is part of a number that may be %" PRId64, s->id, least);

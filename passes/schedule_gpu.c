@@ -287,7 +287,7 @@ bool gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, in
     return true;
 }
 
-static int thread_count(int64_t units)
+int gpu_threads(int64_t units)
 {
     int threads = MOST_THREADS;
 
@@ -335,7 +335,7 @@ void gpu_point(Gpu *g)
     if (total < MANY_RESULTS || !gpu_takes_vectors(nest, nest->body, nest->var[nest->n - 1], nest->extent[nest->n - 1], lanes))
         lanes = 1;
     units = total / lanes;
-    threads = thread_count(units);
+    threads = gpu_threads(units);
     threads = units < threads ? (int)units : threads;
     group = gpu_var(g);
     thread = gpu_var(g);
@@ -351,6 +351,6 @@ void schedule_gpu(Nest *nest, KernelList *out)
 
     if (nest->k->scan)
         g.map[0] = aff_var(g.mem, 0, 1);
-    if (!gpu_tile(&g) && !gpu_reduce(&g))
+    if (!gpu_tile(&g) && !gpu_reduce(&g) && !gpu_scatter(&g))
         gpu_point(&g);
 }

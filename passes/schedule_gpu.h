@@ -71,9 +71,17 @@ void   gpu_retarget(Stmt *s, int local, int to, Affine at);
 /* A local as lower declared it, under the same number. */
 void   gpu_declare(Gpu *g, KList *l, const Stmt *local);
 
+/* In the nest's own numbering, a body for it: the local takes parts buf[at + step * part] in order, then comes the rest (schedule_gpu_split.c).
+ * The map is made anew, as there are more variables. */
+Stmt  *gpu_add_parts(Gpu *g, const Stmt *local, Op op, Stmt *rest, int buf, Affine at, int64_t step, int64_t parts);
+
+/* Threads of a group where each has one of so many units. */
+int    gpu_threads(int64_t units);
+
 /* The schedules; false: not a kernel for it.  What none takes is one thread a result. */
 bool   gpu_tile(Gpu *g);
 bool   gpu_reduce(Gpu *g);
+bool   gpu_scatter(Gpu *g);
 void   gpu_point(Gpu *g);
 
 #endif

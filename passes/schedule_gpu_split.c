@@ -12,51 +12,92 @@ static Affine result_number(const GpuTile *t)
     return a;
 }
 
-static Stmt *memory_stmt(GpuTile *t, KList *l, StmtKind kind, int buf, Affine at)
+static Stmt *memory_stmt(Gpu *g, KList *l, StmtKind kind, Dtype dtype, int buf, Affine at)
 {
-    Stmt *s = kern_add(t->g->mem, l, kind, t->g->nest->k->loc);
+    Stmt *s = kern_add(g->mem, l, kind, g->nest->k->loc);
 
-    s->dtype = DT_f32;
+    s->dtype = dtype;
     s->buf = buf;
     s->at = at;
     return s;
 }
 
+static Stmt *local_stmt(Gpu *g, KList *l, StmtKind kind, const Stmt *local)
+{
+    Stmt *s = kern_add(g->mem, l, kind, g->nest->k->loc);
+
+    s->dtype = local->dtype;
+    s->local = local->id;
+    return s;
+}
+
+/* One part more in the local. */
+static Stmt *add_part(Gpu *g, const Stmt *local, Op op, int buf, Affine at)
+{
+    Kernel *k = g->nest->k;
+    KList   l = { 0 };
+    int     value = k->nvalue;
+    Stmt   *s;
+
+    k->nvalue += 3;
+    memory_stmt(g, &l, ST_LOAD, local->dtype, buf, at)->id = value;
+    local_stmt(g, &l, ST_GET, local)->id = value + 1;
+    s = kern_add(g->mem, &l, ST_LET, k->loc);
+    s->id = value + 2;
+    s->op = op;
+    s->dtype = s->from = local->dtype;
+    s->narg = 2;
+    s->arg[0] = value + 1;
+    s->arg[1] = value;
+    s = local_stmt(g, &l, ST_SET, local);
+    s->narg = 1;
+    s->arg[0] = value + 2;
+    return l.first;
+}
+
+/* Parts are looked up TOGETHER at a time. */
+Stmt *gpu_add_parts(Gpu *g, const Stmt *local, Op op, Stmt *rest, int buf, Affine at, int64_t step, int64_t parts)
+{
+    enum { TOGETHER = 8 };
+    Kernel *k = g->nest->k;
+    Arena  *mem = g->mem;
+    int     turn = k->nvar++, some = k->nvar++;
+    int64_t together = parts % TOGETHER ? 1 : TOGETHER;
+    KList   whole = { 0 };
+    Stmt   *one;
+
+    at = aff_add(mem, at, aff_var(mem, turn, together * step));
+    at = together > 1 ? aff_add(mem, at, aff_var(mem, some, step)) : at;
+    gpu_declare(g, &whole, local);
+    one = add_part(g, local, op, buf, at);
+    if (together > 1) {
+        one = sched_for(mem, k->loc, some, together, one);
+        one->unroll = true;
+    }
+    kern_append(&whole, sched_for(mem, k->loc, turn, parts / together, one));
+    kern_append(&whole, rest);
+    g->map = arena_array(mem, Affine, k->nvar + 1);
+    if (k->scan)
+        g->map[0] = aff_var(mem, 0, 1);
+    return whole.first;
+}
+
 /* In the nest's own numbering: the rest of a group's kernel is a store of what it has, that of the second all else. */
 void gpu_split_rest(GpuTile *t, int buf, Stmt **store, Stmt **sum)
 {
-    Kernel *k = t->g->nest->k;
-    Arena  *mem = t->g->mem;
-    int     local = t->head.local[0]->id, var = k->nvar++, split = k->nvar++, value = k->nvalue;
-    int64_t results = gpu_results(t->g->nest);
+    Gpu    *g = t->g;
+    Kernel *k = g->nest->k;
+    int     split = k->nvar++;
+    int64_t results = gpu_results(g->nest);
     Affine  number = result_number(t);
-    KList   l = { 0 }, body = { 0 }, whole = { 0 };
-    Stmt   *s, *rest = t->rest;
+    KList   l = { 0 };
+    Stmt   *s;
 
-    k->nvalue += 4;
-    s = kern_add(mem, &l, ST_GET, k->loc);
-    s->id = value;
-    s->dtype = DT_f32;
-    s->local = local;
-    s = memory_stmt(t, &l, ST_STORE, buf, aff_add(mem, number, aff_var(mem, split, results)));
+    t->split_var = split;
+    local_stmt(g, &l, ST_GET, t->head.local[0])->id = k->nvalue;
+    s = memory_stmt(g, &l, ST_STORE, DT_f32, buf, aff_add(g->mem, number, aff_var(g->mem, split, results)));
     s->narg = 1;
-    s->arg[0] = value;
+    s->arg[0] = k->nvalue++;
+    *sum = gpu_add_parts(g, t->head.local[0], OP_add, t->rest, buf, number, results, t->splits);
     *store = l.first;
-    memory_stmt(t, &body, ST_LOAD, buf, aff_add(mem, number, aff_var(mem, var, results)))->id = value + 1;
-    s = kern_add(mem, &body, ST_GET, k->loc);
-    s->id = value + 2;
-    s->dtype = DT_f32;
-    s->local = local;
-    s = kern_add(mem, &body, ST_LET, k->loc);
-    *s = (Stmt){ .kind = ST_LET, .loc = k->loc, .id = value + 3, .op = OP_add, .dtype = DT_f32, .from = DT_f32, .narg = 2,
-                 .arg = { value + 2, value + 1 } };
-    s = kern_add(mem, &body, ST_SET, k->loc);
-    s->dtype = DT_f32;
-    s->local = local;
-    s->narg = 1;
-    s->arg[0] = value + 3;
-    gpu_declare(t->g, &whole, t->head.local[0]);
-    kern_append(&whole, sched_for(mem, k->loc, var, t->splits, body.first));
-    kern_append(&whole, rest);
-    *sum = whole.first;
 }

@@ -427,15 +427,10 @@ static void write_split(GpuTile *t)
 {
     Gpu    *g = t->g;
     int64_t count = gpu_results(g->nest) * t->splits;
-    int     split = g->nest->k->nvar + 1;
     Stmt   *sum;
     int     buf = plan_buffer(g->nest->p, (Buffer){ .seg = SEG_SCRATCH, .slot = -1, .offset = -1, .dtype = DT_f32, .count = count });
 
     gpu_split_rest(t, buf, &t->rest, &sum);
-    g->map = arena_array(g->mem, Affine, g->nest->k->nvar + 1);
-    if (g->nest->k->scan)
-        g->map[0] = aff_var(g->mem, 0, 1);
-    t->split_var = split;
     write_tile(t);
     g->nest->body = sum;
     gpu_point(g);

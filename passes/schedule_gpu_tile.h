@@ -57,7 +57,7 @@ int  gpu_load_units(const GpuTile *t, const GpuSide *s, int *threads);
  * results to group memory, [row][column]. */
 void gpu_mma_products(GpuTile *t, Affine place, KList *l);
 void gpu_mma_stage(GpuTile *t, KList *l);
-/* schedule_gpu_split.c: in the nest's own numbering, for splits whose number is variable nvar + 1 of the nest: what stores a group's results to
+/* schedule_gpu_split.c: in the nest's own numbering, for splits whose number is then split_var: what stores a group's results to
  * the buffer, and the body of the kernel that adds them up and goes on with t->rest. */
 void gpu_split_rest(GpuTile *t, int buf, Stmt **store, Stmt **sum);
 
