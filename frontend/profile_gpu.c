@@ -128,10 +128,10 @@ static double least(double a, double b) { return a < b ? a : b; }
 static void predict(Row *r, const Device *d)
 {
     double groups = (double)r->launch->grid[0] * r->launch->grid[1] * r->launch->grid[2], threads = groups * r->launch->block;
-    double here = threads / d->units / d->threads, filled = least(groups / d->units, 1), compute, memory;
+    double busy = least(groups, d->units), here = threads / busy / d->threads, compute, memory;      /* multiprocessors; how full they are */
 
     r->occupancy = occupancy(r, d);
-    compute = r->k->flops / (d->flops * filled * least(least(here, r->occupancy) / ENOUGH_THREADS, 1)) * 1e6;
+    compute = r->k->flops / (d->flops * busy / d->units * least(least(here, r->occupancy) / ENOUGH_THREADS, 1)) * 1e6;
     memory = r->bytes / (d->bytes * least(threads / d->units / BUSY_THREADS, 1)) * 1e6;
     r->limit = compute < LAUNCH_US && memory < LAUNCH_US ? "launch" : compute > memory ? "FLOP" : "bytes";
     r->us = (LAUNCH_US + (compute > memory ? compute : memory)) * (double)r->launch->steps;
