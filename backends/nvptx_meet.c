@@ -34,10 +34,24 @@ static void add(Meet *m, Touches *to, Touch t)
     to->t[to->n++] = t;
 }
 
+static bool known(const Touches *in, const Touch *t)
+{
+    for (int i = 0; i < in->n; i++) {
+        const Touch *o = &in->t[i];
+
+        if (o->is_buffer == t->is_buffer && o->is_write == t->is_write && o->id == t->id && o->from == t->from && o->to == t->to
+            && aff_equal(o->common, t->common))
+            return true;
+    }
+    return false;
+}
+
+/* What is known already is not added: two ways that join have most in common. */
 static void add_all(Meet *m, Touches *to, const Touches *from)
 {
     for (int i = 0; i < from->n; i++)
-        add(m, to, from->t[i]);
+        if (!known(to, &from->t[i]))
+            add(m, to, from->t[i]);
 }
 
 static void touch(Meet *m, Touches *to, bool is_buffer, int id, Affine at, int64_t more, bool is_write)

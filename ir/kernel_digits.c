@@ -1,7 +1,7 @@
 /* kernel_digits.c - which digits does a place tell?
  *
  * A scheduled kernel counts its results and cuts the count into indices: `part`s are its digits in a mixed radix.  A sum
- * of digits with weights tells each of them if every weight is more than all smaller ones can add up to.
+ * of digits with weights tells each of them if every weight is more than all smaller ones can add up to.  A form that has to be less than 1 tells its own.
  */
 #include "ir/kernel_digits.h"
 
@@ -105,6 +105,9 @@ bool digits_apart(const Digits *d, int var, Affine a, Affine b, const Stmt *with
 
     if (!aff_equal(a, b) || !learn(d, a, &k))
         return false;
+    for (int i = 0; within && i < within->nguard; i++)
+        if (within->guard[i].size == 1)
+            learn(d, within->guard[i].at, &k);
     for (int i = 0; i < k.n && !knows(&k, var); i++) {
         const Stmt *p = d->part[k.var[i]];
         int         n = k.n;

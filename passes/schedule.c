@@ -398,7 +398,6 @@ void schedule(Module *m, const PassOptions *o)
         p->kernel = out.k;
         p->nkernel = out.n;
         p->ckernel = out.cap;
-        if (!o->limits.warp)
-            schedule_merge(p);
+        (o->limits.warp ? schedule_gpu_merge : schedule_merge)(p);
     }
 }

@@ -49,5 +49,7 @@ Stmt  *schedule_sums(Nest *nest, int lanes);
 
 /* schedule_merge.c: kernels that run over the same rows, one behind the other, become one. */
 void   schedule_merge(Plan *p);
+/* schedule_gpu_merge.c: the same for a GPU: kernels of points behind and beside each other. */
+void   schedule_gpu_merge(Plan *p);
 
 #endif

@@ -4,6 +4,7 @@
  *             registers, folded by the fixed tree of `fold`
  *   columns   those of different rows do: threads that are neighbours have different rows, each slices of one, which are added up in order
  *             through group memory
+ *   chunks    of one row alone, which groups have; a second kernel adds up what they leave, in order
  *
  * P and the number of slices follow from the length of a row and how many there are.  All heads of a kernel (a max and its argmax) run
  * one behind the other, then what follows them.
@@ -12,7 +13,7 @@
 
 #include <math.h>
 
-enum { LEAST_ROW = 32, LONG_ROW = 1024, VERY_LONG_ROW = 8192, GROUP = 256, MOST = 1024, COLUMNS = 32, AHEAD = 4 };
+enum { LEAST_ROW = 32, LONG_ROW = 1024, VERY_LONG_ROW = 8192, GROUP = 256, MOST = 1024, COLUMNS = 32, AHEAD = 4, CHUNK = 16 };
 
 typedef struct Reduce {
     Gpu    *g;
@@ -245,6 +246,46 @@ static void write_columns(Reduce *r)
     g->k->body = gpu_grid(g, group, (r->results + r->rows - 1) / r->rows, l.first);
 }
 
+/* ---- one sum ---- */
+
+/* Each group has a chunk of the row, and a second kernel adds up what they leave. */
+static void write_chunks(Reduce *r)
+{
+    Gpu     *g = r->g;
+    GpuHead *h = &r->head[0], part = *h;
+    Dtype    dt = h->local[0]->dtype;
+    int64_t  chunk = r->lanes * ((h->length + r->lanes - 1) / r->lanes), groups;
+    int      group = gpu_var(g), thread = gpu_var(g), turn = gpu_var(g), buf, value;
+    Affine   at = aff_var(g->mem, thread, 1), e;
+    KList    l = { 0 }, body = { 0 };
+    Stmt    *store;
+
+    chunk = chunk > (int64_t)r->lanes * CHUNK ? (int64_t)r->lanes * CHUNK : chunk;
+    groups = (h->length + chunk - 1) / chunk;
+    buf = plan_buffer(g->nest->p, (Buffer){ .seg = SEG_SCRATCH, .slot = -1, .offset = -1, .dtype = dt, .count = groups });
+    part.each[0] = gpu_local(g, &l, dt, r->lanes, SCOPE_EACH, 1, h->local[0]->number);
+    e = aff_add(g->mem, at, aff_add(g->mem, aff_var(g->mem, group, chunk), aff_var(g->mem, turn, r->lanes)));
+    kern_append(&body, written_out(g, turn, chunk / r->lanes, element(r, h, e, h->length % chunk ? h->length : 0, part.each, at)));
+    kern_append(&l, gpu_block(g, thread, r->lanes, body.first));
+    value = fold(g, &l, h->op, dt, part.each[0], aff_const(0), r->lanes);
+    store = kern_add(g->mem, &l, ST_STORE, h->local[0]->loc);
+    store->dtype = dt;
+    store->buf = buf;
+    store->at = aff_var(g->mem, group, 1);
+    store->narg = 1;
+    store->arg[0] = value;
+    g->k->body = gpu_grid(g, group, groups, l.first);
+    g->nest->body = gpu_add_parts(g, h->local[0], h->op, r->rest, buf, aff_const(0), 1, groups);
+    gpu_point(g);
+}
+
+/* A long row, or one whose sum is only a part of what follows: the sums of several such kernels are then one launch (schedule_gpu_merge.c). */
+static bool takes_chunks(const Reduce *r)
+{
+    return r->results == 1 && r->nhead == 1 && r->head[0].nlocal == 1
+        && (r->head[0].length > VERY_LONG_ROW || gpu_has(r->rest, ST_LOAD));
+}
+
 /* ---- choice ---- */
 
 static int64_t longest(const Reduce *r)
@@ -308,6 +349,12 @@ bool gpu_reduce(Gpu *g)
     if (runs_down(&r)) {
         choose_columns(&r);
         write_columns(&r);
+        return true;
+    }
+    r.rows = 1;
+    r.lanes = GROUP;
+    if (takes_chunks(&r)) {
+        write_chunks(&r);
         return true;
     }
     choose_threads(&r);
