@@ -112,7 +112,7 @@ class Attention(Net):
 
     def forward(self, image):
         h = self.fc1(image / 255)
-        mask = nn.Transformer.generate_square_subsequent_mask(h.shape[1], dtype=h.dtype)
+        mask = nn.Transformer.generate_square_subsequent_mask(h.shape[1], dtype=h.dtype, device=h.device)
         return self.fc2(self.ln(h + self.attn(h, h, h, attn_mask=mask, need_weights=False)[0]).mean(1))
 
 
@@ -188,7 +188,7 @@ class GptBlock(nn.Module):
 
     def forward(self, x):
         h = self.ln_1(x)
-        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype)
+        mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], dtype=x.dtype, device=x.device)
         x = x + self.attn(h, h, h, attn_mask=mask, need_weights=False)[0]
         return x + self.c_proj(F.gelu(self.c_fc(self.ln_2(x))))
 
