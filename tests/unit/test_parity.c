@@ -1,4 +1,4 @@
-/* test_parity.c - the oracle, the walker and the cpu's code agree: every row of ops.def, and small graphs at random.
+/* test_parity.c - the oracle, the walker, the cpu's code and a GPU's agree: every row of ops.def, and small graphs at random.
  *
  * Whole graphs come from tests/random, which has their tolerances; tests/random_graphs runs more of them.
  *
@@ -19,7 +19,7 @@
 #include <cmocka.h>
 
 #include "tests/random/random_graph.h"
-#include "tests/unit/parity.h"
+#include "tests/unit/parity_gpu.h"
 
 enum { SHAPES = 64, ULPS = 4, MOST = 1 << 14, BLOCKS = 8 };
 
@@ -150,7 +150,7 @@ static bool add_row(Module *m, Rng *r, Op op, RowCase *c, int number)
     return true;
 }
 
-static void check_row(Parity *p, int i, const RowCase *c, Op op, int lanes)
+static void check_row(Parity *p, ParityGpu *gpu, int i, const RowCase *c, Op op, int lanes)
 {
     Arena   mem = { 0 };
     Tensor  want = parity_eval(p, i, &mem)[c->node.id], got = parity_tensor(p->m, p->state, c->out);
@@ -170,14 +170,16 @@ static void check_row(Parity *p, int i, const RowCase *c, Op op, int lanes)
             fail_msg("%s of %s, %d lanes, element %lld: oracle %.9g, walker %.9g", op_info[op].name, type, lanes,
                      (long long)j, x, y);
     }
-    if (p->image)
+    if (gpu)
+        parity_gpu_run(gpu, p, i);
+    else if (p->image)
         assert_int_equal(parity_run(p, i), 0);
-    for (int64_t j = 0; j < n && p->image; j++) {
+    for (int64_t j = 0; j < n && (p->image || gpu); j++) {
         double x = walked[j], y = tensor_get(&got, j, false);
 
         if (!same(x, y) && !(math && op != OP_random && fabs(x - y) <= fmax(tolerance, ULPS * ulp(d, x))))
-            fail_msg("%s of %s, %d lanes, element %lld: walker %.9g, cpu %.9g", op_info[op].name, type, lanes,
-                     (long long)j, x, y);
+            fail_msg("%s of %s, %d lanes, element %lld: walker %.9g, %s %.9g", op_info[op].name, type, lanes,
+                     (long long)j, x, gpu ? "GPU" : "cpu", y);
     }
     arena_free(&mem);
 }
@@ -200,26 +202,37 @@ static void fail_plan(const Module *m, const char *name, const char *why)
     fail_msg("%s: %s", name, why);
 }
 
-static void check_op(Op op, int lanes, bool edges)
+/* n samples of a row, each a graph of the module from number m->ngraph on. */
+static void add_rows(Module *m, Rng *r, Op op, RowCase *c, int n)
+{
+    int from = m->ngraph;
+
+    for (int tries = 0; m->ngraph < from + n; tries++) {
+        assert_true(tries < 100 * SHAPES);
+        add_row(m, r, op, &c[m->ngraph - from], m->ngraph);
+    }
+}
+
+/* gpu: run on its driver, else by the cpu's code, or for 0 lanes only walked. */
+static void check_op(Op op, int lanes, bool edges, ParityGpu *gpu)
 {
     Rng         r = { (uint64_t)op * 3 + 1 };
     RowCase     c[SHAPES];
     Parity      p;
     Module     *m = module_new();
     const char *why;
-    int         n = 0;
+    int         n = edges || gpu ? 8 : SHAPES;
 
-    for (int tries = 0; n < (edges ? 8 : SHAPES); tries++) {
-        assert_true(tries < 100 * SHAPES);
-        n += add_row(m, &r, op, &c[n], n);
-    }
+    add_rows(m, &r, op, c, n);
     p = parity_new(m);
     for (int i = 0; i < n; i++)
         fill_row(&p, &r, op, &c[i], edges);
-    if ((why = parity_compile(&p, lanes)))
+    if ((why = parity_compile(&p, lanes)) || (gpu && (why = parity_gpu_open(gpu, &p))))
         fail_plan(m, op_info[op].name, why);
     for (int i = 0; i < n; i++)
-        check_row(&p, i, &c[i], op, lanes);
+        check_row(&p, gpu, i, &c[i], op, lanes);
+    if (gpu)
+        parity_gpu_close(gpu);
     parity_free(&p);
 }
 
@@ -234,7 +247,7 @@ static void test_rows_8(void **state)
     (void)state;
     for (int op = 0; op < NOP; op++)
         if (has_code((Op)op))
-            check_op((Op)op, 8, false);
+            check_op((Op)op, 8, false, NULL);
 }
 
 static void test_rows_16(void **state)
@@ -242,7 +255,7 @@ static void test_rows_16(void **state)
     (void)state;
     for (int op = 0; op < NOP; op++)
         if (has_code((Op)op))
-            check_op((Op)op, 16, false);
+            check_op((Op)op, 16, false, NULL);
 }
 
 static void test_rows_gpu(void **state)
@@ -250,7 +263,56 @@ static void test_rows_gpu(void **state)
     (void)state;
     for (int op = 0; op < NOP; op++)
         if (has_code((Op)op) && !is_sparse((Op)op))       /* which the pass sparse makes for a CPU alone */
-            check_op((Op)op, 0, false);
+            check_op((Op)op, 0, false, NULL);
+}
+
+/* On the stand-in driver, with races looked for and warps in the order of two seeds. */
+static void test_rows_ptx(void **state)
+{
+    static const char *const seed[] = { "1", "7" };
+    ParityGpu gpu = { 0 };
+
+    (void)state;
+    if (!gpu_open(&gpu.driver)) {
+        print_message("# left out: NND_PTXRUN names no folder with ptxrun's libcuda.so.1\n");
+        skip();
+    }
+    for (int op = 0; op < NOP; op++)
+        if (has_code((Op)op) && !is_sparse((Op)op)) {
+            setenv("PTXRUN_SEED", seed[op % 2], 1);
+            check_op((Op)op, 0, false, &gpu);
+            if (op_info[op].cls == CLASS_POINT && op != OP_sin && op != OP_cos)      /* which know no angle beyond 2^48 there */
+                check_op((Op)op, 0, true, &gpu);
+            if (gpu.driver.nwarning && *gpu.driver.nwarning)
+                fail_msg("%s: %d warnings of ptxrun", op_info[op].name, *gpu.driver.nwarning);
+        }
+}
+
+/* Two samples of every row as code of four generations. */
+static void test_rows_ptxas(void **state)
+{
+    static const char *const sm[] = { "sm_75", "sm_80", "sm_90", "sm_100" };
+    Module  *m = module_new();
+    RowCase  c[2];
+    int      status = 0;
+
+    (void)state;
+    for (int op = 0; op < NOP; op++) {
+        Rng r = { (uint64_t)op * 5 + 1 };
+
+        if (has_code((Op)op) && !is_sparse((Op)op))
+            add_rows(m, &r, (Op)op, c, 2);
+    }
+    if (parity_lower(m, 0))
+        fail_plan(m, "all rows", "the passes fail");
+    for (int i = 0; i < 4 && !status; i++)
+        if ((status = parity_ptxas(m, sm[i])) && status != 127)
+            fail_msg("ptxas refuses the rows for %s", sm[i]);
+    module_free(m);
+    if (status == 127) {
+        print_message("# left out: there is no ptxas\n");
+        skip();
+    }
 }
 
 /* Functions keep their 4 ulps where results are numbers; sums of infinities are for the rows without edges. */
@@ -259,9 +321,9 @@ static void test_edges(void **state)
     (void)state;
     for (int op = 0; op < NOP; op++)
         if (op_info[op].cls == CLASS_POINT)
-            check_op((Op)op, 8, true);
+            check_op((Op)op, 8, true, NULL);
     for (Op op = OP_max; op <= OP_argmin; op++)
-        check_op(op, 8, true);
+        check_op(op, 8, true, NULL);
 }
 
 /* ---- whole graphs ---- */
@@ -427,6 +489,8 @@ int main(void)
         cmocka_unit_test(test_rows_8),
         cmocka_unit_test(test_rows_16),
         cmocka_unit_test(test_rows_gpu),
+        cmocka_unit_test(test_rows_ptx),
+        cmocka_unit_test(test_rows_ptxas),
         cmocka_unit_test(test_edges),
         cmocka_unit_test(test_known),
         cmocka_unit_test(test_large),

@@ -1,0 +1,68 @@
+/* parity_gpu.h - a module's graphs run a fourth way: as PTX on the stand-in driver. */
+#ifndef NND_TESTS_PARITY_GPU_H
+#define NND_TESTS_PARITY_GPU_H
+
+#include <unistd.h>
+
+#include "tests/unit/gpu_driver.h"
+#include "tests/unit/parity.h"
+
+typedef struct ParityGpu { GpuDriver driver; NndImage *image; void *module; } ParityGpu;
+
+/* After parity_compile for 0 lanes.  NULL, or what went wrong. */
+static inline const char *parity_gpu_open(ParityGpu *g, const Parity *p)
+{
+    static char    why[512];
+    BackendOptions target = { .cpu = "sm_80", .opt_level = 1 };
+
+    if (!(g->image = backend_nvptx.load(p->m, &target, why, sizeof why)))
+        return why;
+    return g->driver.init(0) || g->driver.load(&g->module, g->image->gpu->ptx) ? "the driver refuses the code" : NULL;
+}
+
+/* From p->start to p->state. */
+static inline void parity_gpu_run(ParityGpu *g, Parity *p, int i)
+{
+    size_t    nstate = (size_t)module_state_bytes(p->m), nscratch = (size_t)p->m->plan[i]->scratch_bytes;
+    double    metric[4];
+    GpuMemory memory = { .host = { .step = PARITY_STEP, .steps = 1, .epoch = 1, .seed = PARITY_SEED } };
+
+    memory.state = gpu_copy(&g->driver, p->start, nstate);
+    memory.scratch = gpu_copy(&g->driver, NULL, nscratch);
+    memory.host.metric = gpu_copy(&g->driver, NULL, sizeof metric);
+    memory.control = gpu_copy(&g->driver, &memory.host, sizeof memory.host);
+    gpu_batch(&g->driver, g->module, &g->image->gpu->entry[i], &memory);
+    assert_int_equal(g->driver.down(p->state, memory.state, nstate), 0);
+    g->driver.release(memory.state);
+    g->driver.release(memory.scratch);
+    g->driver.release(memory.host.metric);
+    g->driver.release(memory.control);
+}
+
+static inline void parity_gpu_close(ParityGpu *g)
+{
+    if (g->module)
+        g->driver.unload(g->module);
+    if (g->image)
+        backend_nvptx.unload(g->image);
+}
+
+/* ptxas takes the module's code for the generation: its exit status, 127 if there is no ptxas. */
+static inline int parity_ptxas(const Module *m, const char *sm)
+{
+    BackendOptions target = { .cpu = sm, .opt_level = 1 };
+    char           why[512] = "", path[] = "/tmp/nnd-rows-XXXXXX", command[256];
+    int            fd = mkstemp(path), status;
+    FILE          *f = fd < 0 ? NULL : fdopen(fd, "w");
+
+    assert_non_null(f);
+    if (!backend_nvptx.emit((Module *)m, &target, EMIT_PTX, f, why, sizeof why))
+        fail_msg("%s: %s", sm, why);
+    assert_int_equal(fclose(f), 0);
+    snprintf(command, sizeof command, "PATH=\"$PATH:/usr/local/cuda/bin\" && command -v ptxas >/dev/null || exit 127; ptxas -O1 -arch=%s -o /dev/null %s", sm, path);
+    status = system(command);
+    unlink(path);
+    return status < 0 ? status : status >> 8;
+}
+
+#endif
