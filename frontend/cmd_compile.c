@@ -59,6 +59,8 @@ static int check_options(Make *k)
         return complain(o, EXIT_USAGE, "a program that predicts wants --weights FILE, as nnd train --save writes it");
     if (k->trains && !k->job.checked->train.present)
         return complain(o, EXIT_MODEL, "%s has no train block", o->file);
+    if (model_has_values(k->job.model))
+        return complain(o, EXIT_MODEL, "%s has values of its own and no model: nnd run evaluates it", o->file);
     if (!k->job.compile.backend->needs_plan)
         return complain(o, EXIT_USAGE, "the target %s makes no code", k->job.compile.backend->name);
     if (k->product == MAKE_PTX && !is_for_gpu(k))

@@ -131,6 +131,8 @@ wants_weights() { run 2 "$nnd" compile models/mlp.nnd -o "$w/none" && said 'want
 
 wrong_entry() { run 2 "$nnd" compile models/mlp.nnd --entry eval && said 'a program trains or infers'; }
 
+values_alone() { run 1 "$nnd" compile models/matmul.nnd --emit asm --entry infer -o "$w/none" && said 'nnd run evaluates it' && [ ! -e "$w/none" ]; }
+
 weights_of_another() { run 3 "$nnd" compile models/slp.nnd --weights "$w/w.safetensors" -o "$w/none" && said 'fc2.weight' && [ ! -e "$w/none" ]; }
 
 cannot_be_written()
@@ -168,6 +170,7 @@ ok 'parts have the name of the model' default_names
 ok 'an object in a C program' embedded
 ok 'a program that predicts wants weights' wants_weights
 ok 'a program has one of two entries' wrong_entry
+ok 'a file of values is no model' values_alone
 ok 'weights of another model' weights_of_another
 ok 'places that cannot be written' cannot_be_written
 ok 'a linker that is not there' linker_missing
