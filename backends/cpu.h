@@ -89,6 +89,7 @@ LLVMValueRef cpu_int(LLVMValueRef like, int64_t x);
 LLVMValueRef cpu_const(Emit *e, Dtype d, double x);
 LLVMValueRef cpu_shuffle(Emit *e, LLVMValueRef a, LLVMValueRef b, const int *lane, int n);
 LLVMValueRef cpu_part(Emit *e, LLVMValueRef v, int from, int n);              /* lanes from.. of a vector */
+LLVMValueRef cpu_join(Emit *e, LLVMValueRef *v, int n);                       /* n vectors of equal length, one behind the other, as one; n is a power of two */
 /* hints (cpu_fetch.c): what s reads of another row, which begins at `row`; what is loaded behind a loop that folds */
 void         cpu_fetch_row(Emit *e, const Stmt *s, LLVMValueRef row);
 void         cpu_fetch_behind(Emit *e, const Stmt *loop);

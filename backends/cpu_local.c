@@ -188,19 +188,6 @@ int64_t cpu_known_place(Emit *e, Affine at)
 
 static bool along_cells(Emit *e, const LocalRegs *l, Affine at) { return !l->copies && cpu_lane_stride(e, at); }
 
-/* n vectors of equal length as one; n is a power of two. */
-static LLVMValueRef join(Emit *e, LLVMValueRef *v, int n)
-{
-    int lane[64];
-
-    for (int i = 0; i < 64; i++)
-        lane[i] = i;
-    for (; n > 1; n /= 2)
-        for (int i = 0; i < n / 2; i++)
-            v[i] = cpu_shuffle(e, v[2 * i], v[2 * i + 1], lane, 2 * (int)LLVMGetVectorSize(LLVMTypeOf(v[2 * i])));
-    return v[0];
-}
-
 /* The vec loop's lanes, from as many cells as they take; lanes behind the local's end hold nothing. */
 static LLVMValueRef get_cells(Emit *e, const LocalRegs *l, int64_t cell)
 {
@@ -209,7 +196,7 @@ static LLVMValueRef get_cells(Emit *e, const LocalRegs *l, int64_t cell)
 
     for (int i = 0; i < n; i++)
         v[i] = cell + i < l->ncell ? l->cell[cell + i] : LLVMGetPoison(LLVMTypeOf(l->cell[cell]));
-    return join(e, v, n);
+    return cpu_join(e, v, n);
 }
 
 static void set_cells(Emit *e, LocalRegs *l, int64_t cell, LLVMValueRef v)

@@ -59,19 +59,6 @@ static bool can_turn(Emit *e, const Stmt *s)
 
 /* ---- turning ---- */
 
-/* n vectors, n a power of two, behind each other. */
-static LLVMValueRef behind_each_other(Emit *e, LLVMValueRef *v, int n)
-{
-    int lane[64];
-
-    for (int i = 0; i < 64; i++)
-        lane[i] = i;
-    for (; n > 1; n /= 2)
-        for (int i = 0; i < n / 2; i++)
-            v[i] = cpu_shuffle(e, v[2 * i], v[2 * i + 1], lane, 2 * (int)LLVMGetVectorSize(LLVMTypeOf(v[2 * i])));
-    return v[0];
-}
-
 static void interleave(Emit *e, LLVMValueRef *v, int n)
 {
     LLVMValueRef from[64];
@@ -95,7 +82,7 @@ static LLVMValueRef *turn(Emit *e, const Stmt *s)
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < together; k++)
             row[k] = cpu_load_row(e, s, i * together + k, n);
-        v[i] = behind_each_other(e, row, together);
+        v[i] = cpu_join(e, row, together);
     }
     for (int lanes = e->lanes; lanes > 1; lanes /= 2)
         interleave(e, v, n);

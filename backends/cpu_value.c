@@ -121,3 +121,15 @@ LLVMValueRef cpu_intrinsic1(Emit *e, const char *name, LLVMValueRef a)
 
     return cpu_intrinsic(e, name, &t, 1, &a, 1);
 }
+
+LLVMValueRef cpu_join(Emit *e, LLVMValueRef *v, int n)
+{
+    int lane[64];
+
+    for (int i = 0; i < 64; i++)
+        lane[i] = i;
+    for (; n > 1; n /= 2)
+        for (int i = 0; i < n / 2; i++)
+            v[i] = cpu_shuffle(e, v[2 * i], v[2 * i + 1], lane, 2 * (int)LLVMGetVectorSize(LLVMTypeOf(v[2 * i])));
+    return v[0];
+}
