@@ -77,6 +77,23 @@ static void clear_rows(Lower *lo, const Node *nd, Affine *index)
     low_close(lo, &o);
 }
 
+/* Loops over the numbers of a scatter, behind the axes that go along: from is the index of the row that each stands for.  Returns how many loops. */
+static int open_numbers(Lower *lo, const Node *nd, const Affine *index, Affine *from, Open *o)
+{
+    const Type *numbers = &lo->g->node[nd->arg[0].id].type, *rows = &lo->g->node[nd->arg[1].id].type;
+    int         nb = (int)nd->attr.v[0], n = 0;
+
+    for (int i = 0; i < rows->rank; i++)
+        from[i] = i < nb ? index[i] : i < numbers->rank ? aff_const(0) : index[nb + 1 + i - numbers->rank];
+    for (int i = nb; i < numbers->rank; i++) {
+        int var = lo->k->nvar++;
+
+        from[i] = aff_var(lo->mem, var, 1);
+        low_open(lo, &o[n++], nd->loc, var, numbers->dim[i]);
+    }
+    return n;
+}
+
 /* numbers [B..., I...], rows [B..., I..., R...]: each row is added to the one of [B..., V, R...] that its number says. */
 static void add_rows(Lower *lo, const Node *nd)
 {
@@ -87,14 +104,7 @@ static void add_rows(Lower *lo, const Node *nd)
 
     memcpy(index, lo->index, sizeof index);
     clear_rows(lo, nd, index);
-    for (int i = 0; i < rows->rank; i++)
-        from[i] = i < nb ? index[i] : i < numbers->rank ? aff_const(0) : index[nb + 1 + i - numbers->rank];
-    for (int i = nb; i < numbers->rank; i++) {
-        int var = lo->k->nvar++;
-
-        from[i] = aff_var(lo->mem, var, 1);
-        low_open(lo, &o[n++], nd->loc, var, numbers->dim[i]);
-    }
+    n = open_numbers(lo, nd, index, from, o);
     Access which = access_make(numbers, from), row = access_make(rows, from);
 
     index[nb] = aff_var(lo->mem, low_pick(lo, nd->loc, lower_value(lo, nd->arg[0].id, &which), nd->type.dim[nb]), 1);
@@ -137,14 +147,7 @@ static void sum_of_rows(Lower *lo, const Node *nd)
 
     local(lo, nd, ST_LOCAL, cell)->count = 1;
     memcpy(index, lo->index, sizeof index);
-    for (int i = 0; i < rows->rank; i++)
-        from[i] = i < nb ? index[i] : i < numbers->rank ? aff_const(0) : index[nb + 1 + i - numbers->rank];
-    for (int i = nb; i < numbers->rank; i++) {
-        int var = lo->k->nvar++;
-
-        from[i] = aff_var(lo->mem, var, 1);
-        low_open(lo, &o[n++], nd->loc, var, numbers->dim[i]);
-    }
+    n = open_numbers(lo, nd, index, from, o);
     Access which = access_make(numbers, from), row = access_make(rows, from), here = access_make(&nd->type, index);
     int    picked = low_pick(lo, nd->loc, lower_value(lo, nd->arg[0].id, &which), nd->type.dim[nb]);
 
