@@ -14,13 +14,17 @@
  */
 #include "ir/kernel_digits.h"
 
+/* What conditions around say: theirs and those of all further out. */
+typedef struct Within Within;
+struct Within { const Stmt *s; const Within *outer; int depth; Stmt all; };
+
 typedef struct Access {
     const Stmt *s;
     Affine      at;
     int         array;              /* the buffer or local */
     bool        is_local, writes;
     int64_t     length;
-    const Stmt *within;             /* holds there; NULL: nothing is known */
+    const Within *within;           /* holds there; NULL: nothing is known */
 } Access;
 
 typedef struct Loops {
@@ -32,7 +36,8 @@ typedef struct Loops {
     bool         *inside;           /* by loop variable: of the loop looked at */
     bool         *own;              /* by local: declared in the loop looked at, so each iteration has one */
     const Stmt  **value;            /* by value: the `within` that defines it, NULL if none does */
-    const Stmt   *within;           /* holds where gather is */
+    const Within *within;           /* holds where gather is */
+    Within      **known; int nknown, cknown;
     Access       *access; int naccess, caccess;
 } Loops;
 
@@ -93,11 +98,23 @@ static void add_terms(const Loops *l, const Stmt *loop, Distance *d, Affine a, A
 
 static int64_t farthest(const Distance *d) { return -d->least > d->most ? -d->least : d->most; }
 
+/* What holds at both. */
+static const Stmt *both_within(const Within *a, const Within *b)
+{
+    while (a != b) {
+        int depth = (a ? a->depth : 0) - (b ? b->depth : 0);
+
+        a = depth >= 0 ? a->outer : a;
+        b = depth <= 0 ? b->outer : b;
+    }
+    return a ? &a->all : NULL;
+}
+
 static bool apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b)
 {
     Distance d = { .c = size(aff_coef(a->at, loop->id)) };
 
-    if (a->length == 1 && b->length == 1 && digits_apart(&l->digits, loop->id, a->at, b->at, a->within == b->within ? a->within : NULL))
+    if (a->length == 1 && b->length == 1 && digits_apart(&l->digits, loop->id, a->at, b->at, both_within(a->within, b->within)))
         return true;
     if (!d.c || aff_coef(a->at, loop->id) != aff_coef(b->at, loop->id))
         return false;
@@ -121,6 +138,30 @@ static bool same_array(const Loops *l, const Access *a, const Access *b)
     return a->array == b->array || (x->seg == SEG_STATE && y->seg == SEG_STATE && x->slot == y->slot);
 }
 
+/* Where value holds as well, if it is one of conditions on places. */
+static const Within *also_within(Loops *l, int value)
+{
+    const Within *outer = l->within;
+    const Stmt   *s = l->value[value];
+    Within       *w;
+
+    for (int i = 0; i < l->nknown; i++)
+        if (l->known[i]->s == s && l->known[i]->outer == outer)
+            return l->known[i];
+    if (!s)
+        return outer;
+    w = arena_new(l->mem, Within);
+    *w = (Within){ .s = s, .outer = outer, .depth = outer ? outer->depth + 1 : 1 };
+    w->all.guard = arena_array(l->mem, Guard, s->nguard + (outer ? outer->all.nguard : 0));
+    for (int i = 0; i < s->nguard; i++)
+        w->all.guard[w->all.nguard++] = s->guard[i];
+    for (int i = 0; outer && i < outer->all.nguard; i++)
+        w->all.guard[w->all.nguard++] = outer->all.guard[i];
+    arena_push(l->mem, l->known, l->nknown, l->cknown);
+    l->known[l->nknown++] = w;
+    return w;
+}
+
 static void add_access(Loops *l, Access a)
 {
     if (a.is_local && l->own[a.array])
@@ -131,7 +172,7 @@ static void add_access(Loops *l, Access a)
 
 static void add_memory(Loops *l, const Stmt *s)
 {
-    const Stmt *within = s->kind == ST_LOAD && s->narg ? l->value[s->arg[0]] : l->within;
+    const Within *within = s->kind == ST_LOAD && s->narg ? also_within(l, s->arg[0]) : l->within;
 
     add_access(l, (Access){ s, s->at, s->buf, false, s->kind == ST_STORE, 1, within });
 }
@@ -163,10 +204,9 @@ static void gather(Loops *l, const Stmt *s);
 
 static void gather_if(Loops *l, const Stmt *s)
 {
-    const Stmt *within = l->within;
+    const Within *within = l->within;
 
-    if (l->value[s->arg[0]])
-        l->within = l->value[s->arg[0]];
+    l->within = also_within(l, s->arg[0]);
     gather(l, s->body);
     l->within = within;
 }

@@ -323,8 +323,7 @@ static void choose_threads(Reduce *r)
     if (length >= LONG_ROW || (r->results < GPU_GROUPS && length >= GROUP))
         return;
     r->lanes = GPU_WARP;
-    while (r->rows < GROUP / GPU_WARP && r->results >= 2 * r->rows * GPU_GROUPS)
-        r->rows *= 2;
+    r->rows = GROUP / GPU_WARP;
 }
 
 /* 32 bytes that are neighbours are one access as well as 128 are: where rows are few, 8 of them are a group's. */
