@@ -2,8 +2,6 @@
  *
  * An object is made in memory; emit writes it or a stage before it, cpu_load.c links one for each entry into this process.
  */
-#include <time.h>
-
 #include "backends/cpu.h"
 #include "backends/cpu_load.h"
 #include "backends/cpu_target.h"
@@ -24,14 +22,11 @@ static bool probe(const BackendOptions *o, Limits *limits, char *describe, size_
 
 /* ---- plans to LLVM IR ---- */
 
-typedef struct Code { CpuTarget target; LLVMContextRef C; LLVMModuleRef M; } Code;
+typedef struct Code { CpuTarget target; LlvmCode llvm; } Code;
 
 static void code_close(Code *c)
 {
-    if (c->M)
-        LLVMDisposeModule(c->M);
-    if (c->C)
-        LLVMContextDispose(c->C);
+    llvm_code_close(&c->llvm);
     cpu_target_close(&c->target);
 }
 
@@ -58,7 +53,7 @@ static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, c
 {
     EmitTarget target = cpu_emit_target;
     Arena scratch = { 0 };
-    Emit e = { .target = &cpu_emit_target, .index = LLVMInt64TypeInContext(c->C), .m = m, .mem = &scratch, .C = c->C, .M = c->M, .B = LLVMCreateBuilderInContext(c->C),
+    Emit e = { .target = &cpu_emit_target, .index = LLVMInt64TypeInContext(c->llvm.C), .m = m, .mem = &scratch, .C = c->llvm.C, .M = c->llvm.M, .B = LLVMCreateBuilderInContext(c->llvm.C),
                .through_par = o->through_par, .blas = o->blas };
 
     if (o->own_functions) {
@@ -70,35 +65,25 @@ static bool emit_module(Code *c, Module *m, int only, const BackendOptions *o, c
             emit_plan(&e, m->plan[i]);
     LLVMDisposeBuilder(e.B);
     arena_free(&scratch);
-    return llvm_verify(c->M, why, nwhy);
+    return llvm_verify(c->llvm.M, why, nwhy);
 }
 
 static const char *pipeline(int level) { return compat_pipeline[level < 0 ? 0 : level > 3 ? 3 : level]; }
 
-double cpu_clock_ms(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
-}
-
 /* All plans, or one of them, as optimised IR; on success code_close. */
-static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, CpuTimes *times, char *why, size_t nwhy)
+static bool code_open(Code *c, Module *m, int only, const BackendOptions *o, LlvmTimes *times, char *why, size_t nwhy)
 {
-    double start = cpu_clock_ms(), written;
+    double start = llvm_clock_ms(), written;
 
     *c = (Code){ 0 };
     if (!cpu_target_open(&c->target, o, why, nwhy))
         return false;
-    c->C = LLVMContextCreate();
-    c->M = LLVMModuleCreateWithNameInContext(m->name, c->C);
-    llvm_set_target(c->M, c->target.tm);
+    llvm_code_open(&c->llvm, m->name, c->target.tm);
     if (emit_module(c, m, only, o, why, nwhy)) {
-        written = cpu_clock_ms();
+        written = llvm_clock_ms();
         times->write_ms = written - start;
-        if (llvm_optimise(c->M, c->target.tm, pipeline(o->opt_level), why, nwhy)) {
-            times->optimise_ms = cpu_clock_ms() - written;
+        if (llvm_optimise(c->llvm.M, c->target.tm, pipeline(o->opt_level), why, nwhy)) {
+            times->optimise_ms = llvm_clock_ms() - written;
             return true;
         }
     }
@@ -116,21 +101,21 @@ static bool add_image(Code *c, Module *m, const BackendOptions *o, char *why, si
 
     im->weights = o->weights;
     for (int i = 0; i < m->ngraph; i++)
-        run[i] = LLVMGetNamedFunction(c->M, cpu_entry_symbol(&scratch, m->plan[i]));
-    for (LLVMValueRef fn = LLVMGetFirstFunction(c->M); fn; fn = LLVMGetNextFunction(fn))
+        run[i] = LLVMGetNamedFunction(c->llvm.M, cpu_entry_symbol(&scratch, m->plan[i]));
+    for (LLVMValueRef fn = LLVMGetFirstFunction(c->llvm.M); fn; fn = LLVMGetNextFunction(fn))
         if (!LLVMIsDeclaration(fn))
             LLVMSetLinkage(fn, LLVMInternalLinkage);
-    cpu_image(c->M, &scratch, im, run, o->as_program);
+    cpu_image(c->llvm.M, &scratch, im, run, o->as_program);
     image_free(im);
     arena_free(&scratch);
-    return llvm_verify(c->M, why, nwhy);
+    return llvm_verify(c->llvm.M, why, nwhy);
 }
 
 /* ---- code to bytes ---- */
 
 static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, char *why, size_t nwhy)
 {
-    CpuTimes times;
+    LlvmTimes times;
     Code c;
     bool ok = false;
 
@@ -141,10 +126,10 @@ static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, cha
         return false;
     }
     switch (kind) {
-    case EMIT_LLVM: ok = llvm_write_text(c.M, f, why, nwhy); break;
-    case EMIT_ASM:  ok = llvm_write_code(c.M, c.target.tm, LLVMAssemblyFile, f, why, nwhy); break;
+    case EMIT_LLVM: ok = llvm_write_text(c.llvm.M, f, why, nwhy); break;
+    case EMIT_ASM:  ok = llvm_write_code(c.llvm.M, c.target.tm, LLVMAssemblyFile, f, why, nwhy); break;
     case EMIT_PTX:  snprintf(why, nwhy, "a processor runs no PTX, --target cuda makes it"); break;
-    case EMIT_OBJ:  ok = llvm_write_code(c.M, c.target.tm, LLVMObjectFile, f, why, nwhy); break;
+    case EMIT_OBJ:  ok = llvm_write_code(c.llvm.M, c.target.tm, LLVMObjectFile, f, why, nwhy); break;
     }
     code_close(&c);
     return ok;
@@ -159,17 +144,15 @@ bool cpu_write_image(const NndImage *im, bool as_program, FILE *f, char *why, si
 
     if (!cpu_target_open(&c.target, &here, why, nwhy))
         return false;
-    c.C = LLVMContextCreate();
-    c.M = LLVMModuleCreateWithNameInContext(im->model, c.C);
-    llvm_set_target(c.M, c.target.tm);
-    cpu_image(c.M, &mem, im, NULL, as_program);
-    ok = llvm_verify(c.M, why, nwhy) && llvm_write_code(c.M, c.target.tm, LLVMObjectFile, f, why, nwhy);
+    llvm_code_open(&c.llvm, im->model, c.target.tm);
+    cpu_image(c.llvm.M, &mem, im, NULL, as_program);
+    ok = llvm_verify(c.llvm.M, why, nwhy) && llvm_write_code(c.llvm.M, c.target.tm, LLVMObjectFile, f, why, nwhy);
     arena_free(&mem);
     code_close(&c);
     return ok;
 }
 
-LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, CpuTimes *times, char *why, size_t nwhy)
+LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, LlvmTimes *times, char *why, size_t nwhy)
 {
     LLVMMemoryBufferRef object = NULL;
     double start;
@@ -177,9 +160,9 @@ LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, Cpu
 
     if (!code_open(&c, m, only, o, times, why, nwhy))
         return NULL;
-    start = cpu_clock_ms();
-    object = llvm_bytes(c.M, c.target.tm, LLVMObjectFile, why, nwhy);
-    times->code_ms = cpu_clock_ms() - start;
+    start = llvm_clock_ms();
+    object = llvm_bytes(c.llvm.M, c.target.tm, LLVMObjectFile, why, nwhy);
+    times->code_ms = llvm_clock_ms() - start;
     code_close(&c);
     return object;
 }

@@ -65,10 +65,11 @@ struct Struct { const char *name; size_t nbytes; int nmember; const Member *memb
     ROW(INT, S, epochs) ROW(INT, S, batch) ROW(INT, S, require_bytes) ROW(INT, S, seed)
 #define ENTRY(ROW, S) ROW(INT, S, kind) ROW(INT, S, batch) ROW(INT, S, scratch_bytes) ROW(RUN, S, run)
 #define LAUNCH(ROW, S) ROW(TEXT, S, kernel) ROW(INTS, S, grid) ROW(INT, S, block) ROW(INT, S, shared_bytes) ROW(INT, S, scan) \
-    ROW(INT, S, steps) ROW(WORDS, S, place, nplace) ROW(INT, S, nplace)
+    ROW(INT, S, steps) ROW(WORDS, S, place, nplace) ROW(INT, S, nplace) ROW(INT, S, part)
 #define GPU_ENTRY(ROW, S) ROW(LIST, S, launch, nlaunch, launch_struct) ROW(INT, S, nlaunch)
-#define GPU(ROW, S) ROW(TEXT, S, ptx) ROW(INT, S, nptx) ROW(BYTES, S, cubin, ncubin) ROW(INT, S, ncubin) ROW(INT, S, cubin_sm) \
-    ROW(INT, S, sm) ROW(LIST, S, entry, nentry, gpu_entry_struct) ROW(INT, S, nentry)
+#define GPU_PART(ROW, S) ROW(TEXT, S, ptx) ROW(INT, S, nptx) ROW(BYTES, S, cubin, ncubin) ROW(INT, S, ncubin)
+#define GPU(ROW, S) ROW(LIST, S, part, npart, gpu_part_struct) ROW(INT, S, npart) ROW(INT, S, cubin_sm) ROW(INT, S, sm) \
+    ROW(LIST, S, entry, nentry, gpu_entry_struct) ROW(INT, S, nentry) ROW(NONE, S, make)
 #define IMAGE(ROW, S) ROW(INT, S, abi) ROW(INT, S, float64) ROW(TEXT, S, model) ROW(TEXT, S, text) \
     ROW(INT, S, state_bytes) ROW(BYTES, S, weights, state_bytes) \
     ROW(LIST, S, var, nvar, var_struct) ROW(INT, S, nvar) \
@@ -108,6 +109,7 @@ STRUCT(TRAIN, NndTrain, train);
 STRUCT(ENTRY, NndEntry, entry);
 STRUCT(LAUNCH, NndLaunch, launch);
 STRUCT(GPU_ENTRY, NndGpuEntry, gpu_entry);
+STRUCT(GPU_PART, NndGpuPart, gpu_part);
 STRUCT(GPU, NndGpu, gpu);
 STRUCT(IMAGE, NndImage, image);
 

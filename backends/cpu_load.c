@@ -33,26 +33,20 @@ typedef struct Loader {
     Run           **run;           /* NULL once done: it failed, which is a fault of ours (nnd dump --after asm tells it) */
 } Loader;
 
-static void tell_times(FILE *f, const char *symbol, const CpuTimes *t)
-{
-    fprintf(f, "time: %-14s %8.2f ms: write %.2f, optimise %.2f, code %.2f, link %.2f\n", symbol,
-            t->write_ms + t->optimise_ms + t->code_ms + t->link_ms, t->write_ms, t->optimise_ms, t->code_ms, t->link_ms);
-}
-
 static Run *make_entry(Loader *l, int i, char *why, size_t nwhy)
 {
     Arena mem = { 0 };
     const char *symbol = cpu_entry_symbol(&mem, l->m->plan[i]);
-    CpuTimes times = { 0 };
+    LlvmTimes times = { 0 };
     LLVMMemoryBufferRef object = cpu_object(l->m, i, &l->options, &times, why, nwhy);
-    double start = cpu_clock_ms();
+    double start = llvm_clock_ms();
     Run *run = NULL;
 
     if (object && cpu_jit_add(l->jit, object, why, nwhy))
         run = (Run *)cpu_jit_find(l->jit, symbol, why, nwhy);
-    times.link_ms = cpu_clock_ms() - start;
+    times.link_ms = llvm_clock_ms() - start;
     if (l->options.times)
-        tell_times(l->options.times, symbol, &times);
+        llvm_tell_times(l->options.times, symbol, &times);
     arena_free(&mem);
     return run;
 }

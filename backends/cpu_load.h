@@ -2,24 +2,12 @@
 #ifndef NND_BACKENDS_CPU_LOAD_H
 #define NND_BACKENDS_CPU_LOAD_H
 
-#include <llvm-c/Core.h>
-
 #include "backends/backend.h"
-
-/* Where the making of an entry's code spends its time, in milliseconds of its thread. */
-typedef struct CpuTimes {
-    double write_ms;         /* the plan as LLVM's text */
-    double optimise_ms;      /* LLVM's passes */
-    double code_ms;          /* machine code */
-    double link_ms;          /* into this process */
-} CpuTimes;
-
-/* Milliseconds of the calling thread's own work. */
-double cpu_clock_ms(void);
+#include "backends/llvm_module.h"
 
 /* cpu_object - the code of plan number `only`, or of all plans if it is negative, as an object in memory; all of times but
  * link_ms is filled in.  NULL with the reason in why (cpu.c). */
-LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, CpuTimes *times, char *why, size_t nwhy);
+LLVMMemoryBufferRef cpu_object(Module *m, int only, const BackendOptions *o, LlvmTimes *times, char *why, size_t nwhy);
 
 /* cpu_image_load - an image whose entries wait for their code, which threads make in the entries' order.  m must outlive the
  * image.  NULL with the reason in why. */

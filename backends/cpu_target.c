@@ -4,14 +4,13 @@
  * against a list that says how wide each machine's vectors are.
  */
 #include <llvm-c/Core.h>
-#include <llvm-c/Support.h>
 #include <llvm-c/Target.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "backends/cpu_target.h"
+#include "backends/llvm_module.h"
 
 typedef struct KnownCpu { const char *name; int level; } KnownCpu;
 
@@ -73,36 +72,8 @@ static LLVMCodeGenOptLevel code_level(int level)
     return of[level < 0 ? 0 : level > 3 ? 3 : level];
 }
 
-static bool open_machine(CpuTarget *t, int level, char *why, size_t nwhy)
-{
-    LLVMTargetRef target;
-    char *error = NULL;
-
-    if (LLVMGetTargetFromTriple(t->triple, &target, &error)) {
-        snprintf(why, nwhy, "%s", error);
-        LLVMDisposeMessage(error);
-        return false;
-    }
-    t->tm = LLVMCreateTargetMachine(target, t->triple, t->name, t->features, code_level(level), LLVMRelocPIC, LLVMCodeModelDefault);
-    if (!t->tm)
-        snprintf(why, nwhy, "LLVM has no code for %s", t->triple);
-    return t->tm != NULL;
-}
-
-/* Loop strength reduction: a sixth of the time that code takes, for nothing that can be measured: addresses are a base
- * and a constant already.  Only LLVM's own command line turns it off. */
-static void choose_passes(void)
-{
-    static const char *const option[] = { "nnd", "-disable-lsr" };
-
-    LLVMParseCommandLineOptions((int)(sizeof option / sizeof *option), option, NULL);
-}
-
 bool cpu_target_open(CpuTarget *t, const BackendOptions *o, char *why, size_t nwhy)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-    pthread_once(&once, choose_passes);
     if (LLVMInitializeNativeTarget() || LLVMInitializeNativeAsmPrinter()) {
         snprintf(why, nwhy, "LLVM was built without this machine's target");
         return false;
@@ -110,7 +81,8 @@ bool cpu_target_open(CpuTarget *t, const BackendOptions *o, char *why, size_t nw
     *t = (CpuTarget){ .triple = LLVMGetDefaultTargetTriple(), .name = LLVMGetHostCPUName(),
                       .features = LLVMGetHostCPUFeatures(), .runs_here = true };
     t->level = feature_level(t->triple, t->features);
-    if ((o->cpu && strcmp(o->cpu, t->name) && !choose(t, o->cpu, why, nwhy)) || !open_machine(t, o->opt_level, why, nwhy)) {
+    if ((o->cpu && strcmp(o->cpu, t->name) && !choose(t, o->cpu, why, nwhy))
+        || !(t->tm = llvm_machine(t->triple, t->name, t->features, code_level(o->opt_level), LLVMRelocPIC, why, nwhy))) {
         cpu_target_close(t);
         return false;
     }

@@ -5,9 +5,6 @@
  */
 #include "backends/nvptx.h"
 
-#include <stdlib.h>
-#include <string.h>
-
 #include "backends/llvm_compat.h"
 #include "backends/llvm_module.h"
 #include "backends/nvptx_image.h"
@@ -26,141 +23,156 @@ static bool probe(const BackendOptions *o, Limits *limits, char *describe, size_
 
 /* ---- plans to LLVM IR ---- */
 
-typedef struct Code {
-    NvptxTarget    target;
-    LLVMContextRef C;
-    LLVMModuleRef  M;
-    NvptxLaunches *to;
-} Code;
+typedef struct Code { NvptxTarget target; LlvmCode llvm; } Code;
 
 static void code_close(Code *c)
 {
-    if (c->M)
-        LLVMDisposeModule(c->M);
-    if (c->C)
-        LLVMContextDispose(c->C);
+    llvm_code_close(&c->llvm);
     nvptx_target_close(&c->target);
 }
 
-static void fill_launch(Emit *e, Arena *mem, const Kernel *k, const char *symbol, int64_t shared_bytes, bool shared, NndLaunch *l)
+/* The kernel, and what its launches have to give. */
+static void emit_item(Emit *e, NvptxLaunches *l, NvptxItem it)
 {
-    int64_t *value;
+    const Plan *p = e->p;
 
-    *l = (NndLaunch){ .kernel = arena_strdup(mem, symbol), .shared_bytes = (uint32_t)shared_bytes, .scan = k->scan, .steps = k->scan ? k->steps : 1 };
-    nvptx_launch(k, l);
-    if (!shared)
-        return;
-    l->nplace = cpu_place_values(e, k, &value);
-    l->place = arena_array(mem, int64_t, l->nplace + 1);
-    memcpy((int64_t *)l->place, value, (size_t)l->nplace * sizeof *value);
+    nvptx_kernel(e, p->kernel[it.kernel], l->shared[it.plan][it.kernel], l->launch[it.plan][it.kernel].kernel);
+    for (int i = it.kernel; i < p->nkernel; i++)
+        if (l->as[it.plan][i] == it.kernel)
+            l->launch[it.plan][i].shared_bytes = (uint32_t)e->gpu->shared_bytes;
 }
 
-/* The kernels of a plan, equal ones once, and its launches. */
-static void emit_plan(Emit *e, const Plan *p, Arena *mem, NndGpuEntry *entry)
-{
-    NndLaunch *launch = arena_array(mem, NndLaunch, p->nkernel + 1);
-    int64_t   *nbytes = arena_array(e->mem, int64_t, p->nkernel + 1);
-    bool      *shared = arena_array(e->mem, bool, p->nkernel + 1);
-    int       *as;
-
-    cpu_open_plan(e, p);
-    as = cpu_share(e, shared);
-    for (int i = 0; i < p->nkernel; i++) {
-        const char *symbol = cpu_kernel_symbol(e->mem, p, as[i]);
-
-        if (as[i] == i) {
-            nvptx_kernel(e, p->kernel[i], shared[i], symbol);
-            nbytes[i] = e->gpu->shared_bytes;
-        }
-        fill_launch(e, mem, p->kernel[i], symbol, nbytes[as[i]], shared[as[i]], &launch[i]);
-    }
-    *entry = (NndGpuEntry){ launch, p->nkernel };
-}
-
-static bool emit_module(Code *c, Module *m, NvptxLaunches *to, char *why, size_t nwhy)
+static bool emit_items(Code *c, NvptxLaunches *l, int first, int n, char *why, size_t nwhy)
 {
     Arena       scratch = { 0 };
     NvptxKernel gpu = { .sm = c->target.sm };
-    Emit        e = { .target = &nvptx_emit_target, .gpu = &gpu, .m = m, .mem = &scratch, .C = c->C, .M = c->M,
-                      .B = LLVMCreateBuilderInContext(c->C) };
+    Emit        e = { .target = &nvptx_emit_target, .gpu = &gpu, .m = l->m, .mem = &scratch, .C = c->llvm.C, .M = c->llvm.M,
+                      .B = LLVMCreateBuilderInContext(c->llvm.C) };
 
-    to->entry = arena_array(&to->mem, NndGpuEntry, m->ngraph + 1);
-    for (int i = 0; i < m->ngraph; i++)
-        emit_plan(&e, m->plan[i], &to->mem, &to->entry[i]);
-    nvptx_advance(&e);
+    for (int i = first; i < first + n; i++) {
+        if (i == first || l->item[i].plan != l->item[i - 1].plan)
+            cpu_open_plan(&e, l->m->plan[l->item[i].plan]);
+        emit_item(&e, l, l->item[i]);
+    }
+    if (!first)
+        nvptx_advance(&e);
     LLVMDisposeBuilder(e.B);
     arena_free(&scratch);
     if (!gpu.why[0])
-        return llvm_verify(c->M, why, nwhy);
+        return llvm_verify(c->llvm.M, why, nwhy);
     snprintf(why, nwhy, "%s", gpu.why);
     return false;
 }
 
-/* On success code_close. */
-static bool code_open(Code *c, Module *m, const BackendOptions *o, NvptxLaunches *to, char *why, size_t nwhy)
+/* So many functions from the first on, optimised.  On success code_close. */
+static bool code_open(Code *c, NvptxLaunches *l, int first, int n, LlvmTimes *times, char *why, size_t nwhy)
 {
+    double start = llvm_clock_ms(), written;
+
     *c = (Code){ 0 };
-    if (!nvptx_target_open(&c->target, o, why, nwhy))
+    if (!nvptx_target_open(&c->target, &l->options, why, nwhy))
         return false;
-    c->C = LLVMContextCreate();
-    c->M = LLVMModuleCreateWithNameInContext(m->name, c->C);
-    llvm_set_target(c->M, c->target.tm);
-    if (emit_module(c, m, to, why, nwhy) && llvm_optimise(c->M, c->target.tm, compat_gpu_pipeline, why, nwhy))
-        return true;
+    llvm_code_open(&c->llvm, l->m->name, c->target.tm);
+    if (emit_items(c, l, first, n, why, nwhy)) {
+        written = llvm_clock_ms();
+        times->write_ms = written - start;
+        if (llvm_optimise(c->llvm.M, c->target.tm, compat_gpu_pipeline, why, nwhy)) {
+            times->optimise_ms = llvm_clock_ms() - written;
+            return true;
+        }
+    }
     code_close(c);
     return false;
 }
 
 /* ---- images ---- */
 
-static NndImage *load(Module *m, const BackendOptions *o, char *why, size_t nwhy)
+static bool make_part(NvptxLaunches *l, int part, char *why, size_t nwhy)
 {
-    NvptxLaunches      *to = nvptx_launches_new();
-    LLVMMemoryBufferRef text = NULL;
+    const NvptxPart    *w = &l->work[part];
+    LlvmTimes           times = { 0 };
+    LLVMMemoryBufferRef text;
+    double              start;
+    char                what[32];
     Code                c;
 
-    if (code_open(&c, m, o, to, why, nwhy)) {
-        text = llvm_bytes(c.M, c.target.tm, LLVMAssemblyFile, why, nwhy);
-        code_close(&c);
-    }
-    if (!text) {
-        nvptx_launches_free(to);
-        return NULL;
-    }
-    nvptx_set_text(to, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
-    to->gpu.sm = c.target.sm->sm;
+    if (!code_open(&c, l, w->first, w->n, &times, why, nwhy))
+        return false;
+    start = llvm_clock_ms();
+    text = llvm_bytes(c.llvm.M, c.target.tm, LLVMAssemblyFile, why, nwhy);
+    times.code_ms = llvm_clock_ms() - start;
+    code_close(&c);
+    if (!text)
+        return false;
+    snprintf(what, sizeof what, "part %d of %d", part + 1, l->npart);
+    if (l->options.times)
+        llvm_tell_times(l->options.times, what, &times);
+    nvptx_set_text(l, part, LLVMGetBufferStart(text), LLVMGetBufferSize(text));
     LLVMDisposeMemoryBuffer(text);
-    return nvptx_image(m, to);
+    return true;
+}
+
+/* NndGpu.make */
+static int make(const NndImage *im, int part, char *why, int64_t nwhy)
+{
+    NvptxLaunches *l = im->priv;
+    bool           well;
+
+    pthread_mutex_lock(&l->work[part].lock);
+    well = l->part[part].ptx || make_part(l, part, why, (size_t)nwhy);
+    pthread_mutex_unlock(&l->work[part].lock);
+    return well ? 0 : NND_E_DEVICE;
+}
+
+static NndImage *load(Module *m, const BackendOptions *o, char *why, size_t nwhy)
+{
+    BackendOptions own = *o;
+    NvptxLaunches *l;
+    NvptxTarget    t;
+
+    if (!nvptx_target_open(&t, o, why, nwhy))
+        return NULL;
+    own.cpu = t.sm->name;
+    l = nvptx_launches_new(m, &own);
+    l->gpu.sm = t.sm->sm;
+    l->gpu.make = make;
+    nvptx_target_close(&t);
+    return nvptx_image(l);
 }
 
 static bool emit_object(Module *m, const BackendOptions *o, FILE *f, char *why, size_t nwhy)
 {
     NndImage *im = load(m, o, why, nwhy);
-    bool      ok;
+    bool      ok = im != NULL;
 
-    if (!im)
-        return false;
-    im->weights = o->weights;
-    ok = nvptx_assemble(im, why, nwhy) && cpu_write_image(im, o->as_program, f, why, nwhy);
-    nvptx_image_free(im);
+    for (int i = 0; ok && i < im->gpu->npart; i++)
+        ok = !make(im, i, why, (int64_t)nwhy);
+    if (ok) {
+        im->weights = o->weights;
+        ok = nvptx_assemble(im, why, nwhy) && cpu_write_image(im, o->as_program, f, why, nwhy);
+    }
+    if (im)
+        nvptx_image_free(im);
     return ok;
 }
 
+/* As text, all parts are one. */
 static bool emit(Module *m, const BackendOptions *o, EmitKind kind, FILE *f, char *why, size_t nwhy)
 {
-    NvptxLaunches *to;
+    NvptxLaunches *l;
+    LlvmTimes      times;
     Code           c;
     bool           ok;
 
     if (kind == EMIT_OBJ)
         return emit_object(m, o, f, why, nwhy);
-    to = nvptx_launches_new();
-    ok = code_open(&c, m, o, to, why, nwhy);
+    l = nvptx_launches_new(m, o);
+    ok = code_open(&c, l, 0, l->nitem, &times, why, nwhy);
     if (ok) {
-        ok = kind == EMIT_LLVM ? llvm_write_text(c.M, f, why, nwhy) : llvm_write_code(c.M, c.target.tm, LLVMAssemblyFile, f, why, nwhy);
+        ok = kind == EMIT_LLVM ? llvm_write_text(c.llvm.M, f, why, nwhy) : llvm_write_code(c.llvm.M, c.target.tm, LLVMAssemblyFile, f, why, nwhy);
         code_close(&c);
     }
-    nvptx_launches_free(to);
+    nvptx_launches_free(l);
     return ok;
 }
 

@@ -11,35 +11,12 @@
 
 extern char **environ;
 
-NvptxLaunches *nvptx_launches_new(void)
+NndImage *nvptx_image(NvptxLaunches *l)
 {
-    NvptxLaunches *l = calloc(1, sizeof *l);
+    NndImage *im = image_new(l->m);
 
-    if (!l)
-        abort();
-    return l;
-}
-
-void nvptx_launches_free(NvptxLaunches *l)
-{
-    arena_free(&l->mem);
-    free(l);
-}
-
-void nvptx_set_text(NvptxLaunches *l, const char *text, size_t n)
-{
-    char *copy = arena_array(&l->mem, char, n + 1);
-
-    memcpy(copy, text, n);
-    copy[n] = 0;
-    l->gpu.ptx = copy;
-    l->gpu.nptx = (int64_t)n;
-}
-
-NndImage *nvptx_image(const Module *m, NvptxLaunches *l)
-{
-    NndImage *im = image_new(m);
-
+    l->gpu.part = l->part;
+    l->gpu.npart = l->npart;
     l->gpu.entry = l->entry;
     l->gpu.nentry = im->nentry;
     im->gpu = &l->gpu;
@@ -72,20 +49,24 @@ static const char *find_ptxas(Arena *mem)
     return NULL;
 }
 
-/* Runs it; what it prints goes to a file.  Its exit status, -1 if it could not be run. */
-static int run(char *const *argv, const char *output)
+/* Starts it; what it prints goes to a file.  false: it could not be run. */
+static bool start(pid_t *pid, char *const *argv, const char *output)
 {
     posix_spawn_file_actions_t files;
-    pid_t pid;
-    int status, failed;
+    int failed;
 
     posix_spawn_file_actions_init(&files);
     posix_spawn_file_actions_addopen(&files, 1, output, O_WRONLY | O_TRUNC, 0600);
     posix_spawn_file_actions_adddup2(&files, 1, 2);
-    failed = posix_spawn(&pid, argv[0], &files, NULL, argv, environ);
+    failed = posix_spawn(pid, argv[0], &files, NULL, argv, environ);
     posix_spawn_file_actions_destroy(&files);
-    if (failed)
-        return -1;
+    return !failed;
+}
+
+static int exit_status(pid_t pid)
+{
+    int status;
+
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return -1;
@@ -116,30 +97,61 @@ static bool write_file(const char *path, const char *bytes, int64_t n)
     return f && !fclose(f) && ok;
 }
 
-/* In the folder dir: the text, ptxas' code and what it says. */
-static bool assemble_in(NvptxLaunches *l, const char *ptxas, const char *dir, char *why, size_t nwhy)
-{
-    char *text = arena_printf(&l->mem, "%s/k.ptx", dir), *code = arena_printf(&l->mem, "%s/k.cubin", dir);
-    char *said = arena_printf(&l->mem, "%s/said", dir), *arch = arena_printf(&l->mem, "-arch=sm_%d", l->gpu.sm), *words;
-    char *const argv[] = { (char *)ptxas, arch, "-o", code, text, NULL };
-    int64_t n;
-    int status;
+/* A part at ptxas: its files, and the process. */
+typedef struct Job { char *text, *code, *said; pid_t pid; bool started; } Job;
 
-    if (!write_file(text, l->gpu.ptx, l->gpu.nptx) || !write_file(said, "", 0)) {
-        snprintf(why, nwhy, "%s: cannot be written: %s", text, strerror(errno));
+static bool begin_job(NvptxLaunches *l, int part, const char *ptxas, const char *dir, Job *j, char *why, size_t nwhy)
+{
+    char *arch = arena_printf(&l->mem, "-arch=sm_%d", l->gpu.sm);
+
+    j->text = arena_printf(&l->mem, "%s/%d.ptx", dir, part);
+    j->code = arena_printf(&l->mem, "%s/%d.cubin", dir, part);
+    j->said = arena_printf(&l->mem, "%s/%d.said", dir, part);
+    if (!write_file(j->text, l->part[part].ptx, l->part[part].nptx) || !write_file(j->said, "", 0)) {
+        snprintf(why, nwhy, "%s: cannot be written: %s", j->text, strerror(errno));
+        unlink(j->text), unlink(j->said);
         return false;
     }
-    status = run(argv, said);
-    words = read_file(&l->mem, said, &n);
-    if (!status)
-        l->gpu.cubin = read_file(&l->mem, code, &l->gpu.ncubin);
-    l->gpu.cubin_sm = l->gpu.cubin ? l->gpu.sm : 0;
-    unlink(text), unlink(code), unlink(said);
+    j->started = start(&j->pid, (char *[]){ (char *)ptxas, arch, "-o", j->code, j->text, NULL }, j->said);
+    return true;
+}
+
+/* Its code, and what it has said if there is none. */
+static bool end_job(NvptxLaunches *l, int part, const char *ptxas, Job *j, char *why, size_t nwhy)
+{
+    NndGpuPart *to = &l->part[part];
+    char *words;
+    int64_t n;
+
+    if (j->started && !exit_status(j->pid))
+        to->cubin = read_file(&l->mem, j->code, &to->ncubin);
+    words = read_file(&l->mem, j->said, &n);
+    unlink(j->text), unlink(j->code), unlink(j->said);
     /* a ptxas of another time than the sm: the driver will do it */
-    if (l->gpu.cubin || (words && strstr(words, "is not defined for option 'gpu-name'")))
+    if (to->cubin || (words && strstr(words, "is not defined for option 'gpu-name'")))
         return true;
     snprintf(why, nwhy, "%s failed: %.*s", ptxas, words ? (int)strcspn(words, "\n") : 0, words ? words : "");
     return false;
+}
+
+/* In the folder dir, as many at a time as there are processors; all that are begun are ended. */
+static bool assemble_in(NvptxLaunches *l, const char *ptxas, const char *dir, char *why, size_t nwhy)
+{
+    Job *job = arena_array(&l->mem, Job, l->npart);
+    long most = sysconf(_SC_NPROCESSORS_ONLN);
+    bool ok = true;
+    int begun = 0;
+
+    l->gpu.cubin_sm = l->gpu.sm;
+    for (int done = 0; done < begun || (ok && begun < l->npart); done++) {
+        while (ok && begun < l->npart && (begun == done || begun - done < most)) {
+            ok = begin_job(l, begun, ptxas, dir, &job[begun], why, nwhy);
+            begun += ok;
+        }
+        if (done < begun)
+            ok = end_job(l, done, ptxas, &job[done], why, nwhy) && ok;
+    }
+    return ok;
 }
 
 bool nvptx_assemble(NndImage *im, char *why, size_t nwhy)

@@ -3,6 +3,7 @@
  * Code for one runs on every later one: the driver translates PTX.  No device is looked for here.
  */
 #include "backends/nvptx_target.h"
+#include "backends/llvm_module.h"
 
 #include <llvm-c/Core.h>
 #include <llvm-c/Target.h>
@@ -42,9 +43,6 @@ static const NvptxSm *find(const char *name, char *why, size_t nwhy)
 
 bool nvptx_target_open(NvptxTarget *t, const BackendOptions *o, char *why, size_t nwhy)
 {
-    LLVMTargetRef target;
-    char *error = NULL;
-
     *t = (NvptxTarget){ .sm = find(o->cpu ? o->cpu : usual_sm, why, nwhy) };
     if (!t->sm)
         return false;
@@ -52,15 +50,8 @@ bool nvptx_target_open(NvptxTarget *t, const BackendOptions *o, char *why, size_
     LLVMInitializeNVPTXTarget();
     LLVMInitializeNVPTXTargetMC();
     LLVMInitializeNVPTXAsmPrinter();
-    if (LLVMGetTargetFromTriple(triple, &target, &error)) {
-        snprintf(why, nwhy, "%s", error);
-        LLVMDisposeMessage(error);
-        return false;
-    }
-    t->tm = LLVMCreateTargetMachine(target, triple, t->sm->name, t->sm->features,
-                                    o->opt_level > 2 ? LLVMCodeGenLevelAggressive : LLVMCodeGenLevelDefault, LLVMRelocDefault, LLVMCodeModelDefault);
-    if (!t->tm)
-        snprintf(why, nwhy, "LLVM has no code for %s", triple);
+    t->tm = llvm_machine(triple, t->sm->name, t->sm->features, o->opt_level > 2 ? LLVMCodeGenLevelAggressive : LLVMCodeGenLevelDefault,
+                         LLVMRelocDefault, why, nwhy);
     return t->tm != NULL;
 }
 

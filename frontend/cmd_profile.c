@@ -107,6 +107,19 @@ static int measure_gpu(Profiled *r, int entry, int64_t steps, double *ms)
     return EXIT_WELL;
 }
 
+/* The entry's code, which else is made when it is called. */
+static int make_code(Profiled *r, int entry)
+{
+    const NndImage    *im = r->code.image;
+    const NndGpuEntry *e = &im->gpu->entry[entry];
+    char               why[256] = "";
+
+    for (int i = 0; i < e->nlaunch; i++)
+        if (im->gpu->make(im, e->launch[i].part, why, sizeof why))
+            return complain_ours(r->job.o, why);
+    return EXIT_WELL;
+}
+
 /* Without a device there is a prediction alone. */
 static int profile_gpu(Profiled *r, int64_t batch)
 {
@@ -119,6 +132,8 @@ static int profile_gpu(Profiled *r, int64_t batch)
     if ((status = compile_noted(r, batch)))
         return status;
     entry = train_entry(r->code.image);
+    if ((status = make_code(r, entry)))
+        return status;
     if (nnd_cuda_device(r->job.compile.gpu, &gpu, &version, &r->err)) {
         fprintf(stderr, "not measured: %s\n", r->err.text);
     } else {

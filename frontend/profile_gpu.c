@@ -79,21 +79,37 @@ static void share_lines(const NndGpuEntry *e, Use *use)
                 use[i] = use[k];
 }
 
-static bool ask_ptxas(const NndGpu *gpu, const NndGpuEntry *e, Use *use, Arena *mem)
+/* What ptxas says of a text. */
+static bool ask_about(const NndGpuPart *part, int sm, const NndGpuEntry *e, Use *use, Arena *mem)
 {
     char  path[] = "/tmp/nnd-XXXXXX", line[512];
     int   fd = mkstemp(path), row = -1;
     FILE *f;
-    bool  well = fd >= 0 && write(fd, gpu->ptx, (size_t)gpu->nptx) == gpu->nptx;
+    bool  well = fd >= 0 && write(fd, part->ptx, (size_t)part->nptx) == part->nptx;
 
     if (fd >= 0)
         close(fd);
     f = well ? popen(arena_printf(mem, "PATH=\"$PATH:${CUDA_HOME:-/usr/local/cuda}/bin:/usr/local/cuda/bin\" ptxas -v -arch=sm_%d -o /dev/null %s 2>&1",
-                                  gpu->sm, path), "r") : NULL;
+                                  sm, path), "r") : NULL;
     while (f && fgets(line, sizeof line, f))
         read_line(line, e, use, &row);
     well = f && pclose(f) == 0;
-    unlink(path);
+    if (fd >= 0)
+        unlink(path);
+    return well;
+}
+
+/* Parts of an entry stand one behind the other. */
+static bool ask_ptxas(const NndGpu *gpu, const NndGpuEntry *e, Use *use, Arena *mem)
+{
+    bool well = true;
+    int  last = -1;
+
+    for (int i = 0; i < e->nlaunch && well; i++)
+        if (e->launch[i].part > last) {
+            last = e->launch[i].part;
+            well = ask_about(&gpu->part[last], gpu->sm, e, use, mem);
+        }
     share_lines(e, use);
     return well;
 }

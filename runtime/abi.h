@@ -12,7 +12,7 @@
 
 #include <stdint.h>
 
-#define NND_ABI 2
+#define NND_ABI 3
 enum { NND_RANK = 8, NND_ALIGN = 64 };   /* largest rank; alignment of segments and of every buffer in them */
 
 typedef enum NndDtype { NND_F32, NND_F64, NND_I32, NND_I64, NND_U8, NND_BOOL } NndDtype;
@@ -149,7 +149,7 @@ struct NndImage {
 
 /* ---- on a GPU ----
  *
- * A kernel of the module is k(u64 state, u64 scratch, u64 control, u32 turn, u64 place...), all addresses on the device.
+ * A kernel of the code is k(u64 state, u64 scratch, u64 control, u32 turn, u64 place...), all addresses on the device.
  * A batch is an entry's launches in order, then one thread of nnd_advance(u64 control), which puts the control block on to the
  * next batch: so every batch of a call is launched alike.
  */
@@ -163,19 +163,29 @@ typedef struct NndLaunch {
     int64_t        steps;            /* of the scan; 1 in none */
     const int64_t *place;            /* values of the kernel's last parameters */
     int            nplace;
+    int            part;             /* of the module: where the kernel is */
 } NndLaunch;
 
 typedef struct NndGpuEntry { const NndLaunch *launch; int nlaunch; } NndGpuEntry;
 
+/* Code comes in parts, kernels with the group memory they declare, so that several can be translated at a time.  nnd_advance is in the first. */
+typedef struct NndGpuPart {
+    const char *ptx;                 /* text, with a NUL behind it; NULL: not made yet */
+    int64_t     nptx;                /* its characters without that */
+    const void *cubin;               /* of ptxas, for cubin_sm alone; NULL: none */
+    int64_t     ncubin;
+} NndGpuPart;
+
 struct NndGpu {
-    const char        *ptx;          /* text, with a NUL behind it */
-    int64_t            nptx;         /* its characters without that */
-    const void        *cubin;        /* of ptxas, for cubin_sm alone; NULL: none */
-    int64_t            ncubin;
+    const NndGpuPart  *part;
+    int                npart;
     int                cubin_sm;
     int                sm;           /* 80: what the text was made for; a device must be at least that */
     const NndGpuEntry *entry;        /* as image->entry */
     int                nentry;
+    /* Makes a part's text and what its launches say of shared memory, if that has not been done; threads may make parts at once, and
+     * wait for one that another makes.  0, or NND_E_DEVICE with the reason in why.  NULL: all are there. */
+    int              (*make)(const NndImage *im, int part, char *why, int64_t nwhy);
 };
 
 enum { NND_MAX_SCALAR = 16, NND_MAX_PORT = 32 };

@@ -1,4 +1,4 @@
-/* cuda.c - devices, and a session's part on one: the module loaded, memory allocated and filled.
+/* cuda.c - devices, and a session's part on one: memory allocated and filled.
  *
  * All memory is allocated here, its size known from the image, and compared with what is free before anything runs.
  */
@@ -89,55 +89,6 @@ int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ..
     va_end(ap);
     return nnd_fail(err, result == CUDA_NO_MEMORY ? NND_E_MEMORY : NND_E_DEVICE, "cuda:%d: %s: %s (%d)", c->number, what,
                     nnd_driver_text(&c->driver, result), result);
-}
-
-/* ---- the module ---- */
-
-enum { JIT_ERROR_LOG = 5, JIT_ERROR_LOG_BYTES = 6 };
-
-/* The first lines of a log, joined to one. */
-static void one_line(char *log)
-{
-    int lines = 0;
-
-    for (char *at = log; *at; at++)
-        if (*at == '\n') {
-            *at = at[1] && ++lines < 3 ? ' ' : '\0';
-            if (!*at)
-                return;
-        }
-}
-
-static int load_text(NndCuda *c, const NndGpu *gpu, NndError *err)
-{
-    char log[600] = "";
-    int option[] = { JIT_ERROR_LOG, JIT_ERROR_LOG_BYTES }, result;
-    void *value[] = { log, (void *)(uintptr_t)(sizeof log - 1) };
-
-    if (!(result = c->driver.module_load(&c->module, gpu->ptx, 2, option, value)))
-        return 0;
-    if (result == CUDA_OLD_FOR_PTX)
-        return nnd_fail(err, NND_E_DEVICE, "cuda:%d: the driver, of CUDA %d.%d, is too old for the model's PTX: %s", c->number,
-                        c->driver.version / 1000, c->driver.version % 1000 / 10, nnd_driver_text(&c->driver, result));
-    one_line(log);
-    return cuda_failed(c, result, err, "the model's PTX is refused%s%s", *log ? ": " : "", log);
-}
-
-/* Code of ptxas is for one sm alone; the driver makes the same of text, in some more time. */
-static int load_module(NndCuda *c, NndError *err)
-{
-    const NndGpu *gpu = c->image->gpu;
-    int rc;
-
-    if (c->sm < gpu->sm)
-        return nnd_fail(err, NND_E_DEVICE, "cuda:%d: the model was compiled for sm_%d, the device (%s) is sm_%d", c->number, gpu->sm,
-                        c->name, c->sm);
-    if (!gpu->cubin || gpu->cubin_sm != c->sm || c->driver.module_load(&c->module, gpu->cubin, 0, NULL, NULL))
-        if ((rc = load_text(c, gpu, err)))
-            return rc;
-    if ((rc = cuda_failed(c, c->driver.module_function(&c->advance, c->module, "nnd_advance"), err, "kernel nnd_advance")))
-        return rc;
-    return cuda_entries(c, err);
 }
 
 /* ---- memory ---- */
@@ -377,7 +328,8 @@ int nnd_cuda_open(NndCuda **to, const NndSession *s, int device, NndError *err)
     c->host_state = s->state;
     c->host_newer = true;
     c->how = read_how();
-    if ((rc = open_device(c, device, err)) || (rc = size_rooms(c, s, err)) || (rc = make_rooms(c, err)) || (rc = load_module(c, err)))
+    if ((rc = open_device(c, device, err)) || (rc = size_rooms(c, s, err)) || (rc = make_rooms(c, err)) || (rc = cuda_entries(c, err))
+        || (rc = cuda_load_begin(c, err)))
         nnd_cuda_close(c);
     else
         *to = c;
@@ -392,13 +344,12 @@ void nnd_cuda_close(NndCuda *c)
     if (c->context) {
         c->driver.context_use(c->context);
         cuda_entries_free(c);
+        cuda_load_end(c);
         for (int i = 0; i < NROOM; i++)
             if (c->at[i])
                 c->driver.memory_free(c->at[i]);
         while (c->ncolumn)
             drop_column(c, &c->column[c->ncolumn - 1]);
-        if (c->module)
-            c->driver.module_unload(c->module);
         if (c->stream)
             c->driver.stream_free(c->stream);
         c->driver.context_use(NULL);
@@ -406,8 +357,5 @@ void nnd_cuda_close(NndCuda *c)
     }
     nnd_driver_close(&c->driver);
     free(c->column);
-    free(c->launch);
-    free(c->entry);
-    free(c->param);
     free(c);
 }

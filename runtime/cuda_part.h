@@ -1,6 +1,8 @@
-/* cuda_part.h - a session's part on a GPU, for cuda.c and cuda_run.c. */
+/* cuda_part.h - a session's part on a GPU, for cuda.c, cuda_load.c and cuda_run.c. */
 #ifndef NND_RUNTIME_CUDA_PART_H
 #define NND_RUNTIME_CUDA_PART_H
+
+#include <pthread.h>
 
 #include "runtime/cuda.h"
 #include "runtime/cuda_driver.h"
@@ -14,6 +16,11 @@ typedef struct CudaColumn { const void *host; uint64_t at; int64_t nbytes; } Cud
 /* A row of an entry's table, ready to go: its function, and where its parameters lie. */
 typedef struct CudaLaunch { void *function; const NndLaunch *row; void **param; } CudaLaunch;
 
+/* A part of the code (cuda_load.c).  Under the lock: taken by a thread that makes it; done, module is there or error says why not. */
+typedef struct CudaModule { void *module; bool taken, done; NndError error; } CudaModule;
+
+enum { CUDA_THREADS = 16 };
+
 /* Batches of an entry as one graph of the driver. */
 typedef struct CudaGraph { void *ready; bool tried; } CudaGraph;
 
@@ -22,6 +29,7 @@ typedef struct CudaEntry {
     int         nlaunch;
     int64_t     count;               /* kernels of a batch, each turn of a scan counted */
     int         unroll;              /* batches of the graph `several` */
+    bool        ready;               /* its functions are there */
     CudaGraph   one, several;
 } CudaEntry;
 
@@ -37,7 +45,13 @@ struct NndCuda {
     CudaHow         how;
     int             number, sm, device;     /* cuda:0, 90, the driver's handle */
     char            name[128];
-    void           *context, *stream, *module, *advance;
+    void           *context, *stream, *advance;
+    CudaModule     *module;          /* [image->gpu->npart] */
+    pthread_t       thread[CUDA_THREADS];
+    int             nthread;
+    bool            stop;            /* under the lock: no more parts */
+    pthread_mutex_t lock;
+    pthread_cond_t  some_done;
     const NndImage *image;
     void           *host_state;      /* the session's */
     uint64_t        at[NROOM];
@@ -57,8 +71,15 @@ struct NndCuda {
 
 /* cuda_failed - 0 if result is; else the message "cuda:0: WHAT: what the driver says", and NND_E_DEVICE or NND_E_MEMORY. */
 int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-/* cuda_entries - c->entry from the image's tables, every kernel found in the module; cuda_entries_free - their graphs. */
+/* cuda_load_begin - threads begin to make the code's parts and load them; cuda_load_end - no more of them, and all modules go.
+ * cuda_load_entry - the parts of e, and the first, as modules; the caller makes those that no thread has begun. */
+int  cuda_load_begin(NndCuda *c, NndError *err);
+void cuda_load_end(NndCuda *c);
+int  cuda_load_entry(NndCuda *c, const CudaEntry *e, NndError *err);
+/* cuda_entries - c->entry from the image's tables; cuda_ready - e's kernels found in their modules; cuda_entries_free - the tables
+ * and graphs. */
 int  cuda_entries(NndCuda *c, NndError *err);
+int  cuda_ready(NndCuda *c, CudaEntry *e, NndError *err);
 void cuda_entries_free(NndCuda *c);
 /* cuda_row_bytes - of a row of an input or output. */
 int64_t cuda_row_bytes(const NndField *f);

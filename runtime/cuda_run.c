@@ -17,21 +17,31 @@ enum { STATIC_SHARED_BYTES = 48 << 10, MAX_DYNAMIC_SHARED = 8, CAPTURE_OF_THREAD
 
 /* ---- the tables, ready to launch ---- */
 
-static int ready_launch(NndCuda *c, CudaLaunch *l, const NndLaunch *row, NndError *err)
+static int ready_launch(NndCuda *c, CudaLaunch *l, NndError *err)
 {
-    int rc = cuda_failed(c, c->driver.module_function(&l->function, c->module, row->kernel), err, "kernel %s", row->kernel);
+    const NndLaunch *row = l->row;
+    int rc = cuda_failed(c, c->driver.module_function(&l->function, c->module[row->part].module, row->kernel), err, "kernel %s", row->kernel);
 
-    l->row = row;
-    l->param[0] = &c->at[ROOM_STATE];
-    l->param[1] = &c->at[ROOM_SCRATCH];
-    l->param[2] = &c->at[ROOM_CONTROL];
-    l->param[3] = &c->turn;
-    for (int i = 0; i < row->nplace; i++)
-        l->param[4 + i] = (void *)&row->place[i];
     if (rc || row->shared_bytes <= STATIC_SHARED_BYTES)
         return rc;
     return cuda_failed(c, c->driver.function_set(l->function, MAX_DYNAMIC_SHARED, (int)row->shared_bytes), err,
                        "kernel %s: %u bytes of shared memory", row->kernel, row->shared_bytes);
+}
+
+int cuda_ready(NndCuda *c, CudaEntry *e, NndError *err)
+{
+    int rc;
+
+    if (e->ready)
+        return 0;
+    if ((rc = cuda_load_entry(c, e, err)))
+        return rc;
+    if (!c->advance)
+        rc = cuda_failed(c, c->driver.module_function(&c->advance, c->module[0].module, "nnd_advance"), err, "kernel nnd_advance");
+    for (int i = 0; i < e->nlaunch && !rc; i++)
+        rc = ready_launch(c, &e->launch[i], err);
+    e->ready = !rc;
+    return rc;
 }
 
 static int choose_unroll(const NndCuda *c, int64_t count)
@@ -41,19 +51,15 @@ static int choose_unroll(const NndCuda *c, int64_t count)
     return (int)(n < 1 ? 1 : n > GRAPH_BATCHES && c->how.unroll <= 0 ? GRAPH_BATCHES : n);
 }
 
-static int ready_entry(NndCuda *c, CudaEntry *e, const NndGpuEntry *from, CudaLaunch *launch, void **param, NndError *err)
+static void add_launch(NndCuda *c, CudaLaunch *l, const NndLaunch *row, void **param)
 {
-    int rc = 0;
-
-    *e = (CudaEntry){ .launch = launch, .nlaunch = from->nlaunch };
-    for (int i = 0; i < from->nlaunch && !rc; i++) {
-        launch[i].param = param;
-        param += 4 + from->launch[i].nplace;
-        e->count += from->launch[i].steps;
-        rc = ready_launch(c, &launch[i], &from->launch[i], err);
-    }
-    e->unroll = choose_unroll(c, e->count);
-    return rc;
+    *l = (CudaLaunch){ .row = row, .param = param };
+    param[0] = &c->at[ROOM_STATE];
+    param[1] = &c->at[ROOM_SCRATCH];
+    param[2] = &c->at[ROOM_CONTROL];
+    param[3] = &c->turn;
+    for (int i = 0; i < row->nplace; i++)
+        param[4 + i] = (void *)&row->place[i];
 }
 
 int cuda_entries(NndCuda *c, NndError *err)
@@ -62,7 +68,6 @@ int cuda_entries(NndCuda *c, NndError *err)
     size_t nlaunch = 0, nparam = 0;
     CudaLaunch *launch;
     void **param;
-    int rc = 0;
 
     for (int i = 0; i < gpu->nentry; i++)
         for (int k = 0; k < gpu->entry[i].nlaunch; k++, nlaunch++)
@@ -72,13 +77,19 @@ int cuda_entries(NndCuda *c, NndError *err)
     c->param = param = calloc(nparam + 1, sizeof *param);
     if (!c->entry || !launch || !param)
         return nnd_fail(err, NND_E_MEMORY, "out of memory for the tables of %zu kernels", nlaunch);
-    for (int i = 0; i < gpu->nentry && !rc; i++) {
-        rc = ready_entry(c, &c->entry[i], &gpu->entry[i], launch, param, err);
-        launch += gpu->entry[i].nlaunch;
-        for (int k = 0; k < gpu->entry[i].nlaunch; k++)
-            param += 4 + gpu->entry[i].launch[k].nplace;
+    for (int i = 0; i < gpu->nentry; i++) {
+        const NndGpuEntry *from = &gpu->entry[i];
+        CudaEntry *e = &c->entry[i];
+
+        *e = (CudaEntry){ .launch = launch, .nlaunch = from->nlaunch };
+        for (int k = 0; k < from->nlaunch; k++) {
+            add_launch(c, launch++, &from->launch[k], param);
+            param += 4 + from->launch[k].nplace;
+            e->count += from->launch[k].steps;
+        }
+        e->unroll = choose_unroll(c, e->count);
     }
-    return rc;
+    return 0;
 }
 
 void cuda_entries_free(NndCuda *c)
@@ -89,6 +100,9 @@ void cuda_entries_free(NndCuda *c)
         if (c->entry[i].several.ready)
             c->driver.ready_free(c->entry[i].several.ready);
     }
+    free(c->launch);
+    free(c->entry);
+    free(c->param);
 }
 
 /* ---- kernels one by one ---- */
@@ -383,7 +397,7 @@ int nnd_cuda_times(NndCuda *c, const NndEntry *e, const NndCall *call, double *m
 
     for (int i = 0; i < own->nlaunch; i++)
         ms[i] = 0;
-    if (!rc && !(rc = set_control(c, &p, err)))
+    if (!rc && !(rc = cuda_ready(c, own, err)) && !(rc = set_control(c, &p, err)))
         rc = run_noted(c, own, ms, err);
     c->device_newer = true;
     return rc;
@@ -391,15 +405,18 @@ int nnd_cuda_times(NndCuda *c, const NndEntry *e, const NndCall *call, double *m
 
 int nnd_cuda_run(NndCuda *c, const NndEntry *e, const NndCall *call, NndError *err)
 {
+    CudaEntry *own = &c->entry[e - c->image->entry];
     int rc = begin(c, err);
 
+    if (!rc)
+        rc = cuda_ready(c, own, err);
     for (int64_t done = 0, some; done < call->nbatch && !rc; done += some) {
         Part p = { .entry = e, .call = call, .from = done };
 
         some = p.n = part_size(c, e, call->nbatch - done);
         if (some < 1)
             return nnd_fail(err, NND_E_ARG, "a batch of %lld rows is more than the session has room for", (long long)e->batch);
-        if (!(rc = set_control(c, &p, err)) && !(rc = run_batches(c, &c->entry[e - c->image->entry], some, err))
+        if (!(rc = set_control(c, &p, err)) && !(rc = run_batches(c, own, some, err))
             && !(rc = get_results(c, &p, err)))
             rc = wait_all(c, e, err);
     }

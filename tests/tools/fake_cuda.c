@@ -7,6 +7,7 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +18,11 @@
 enum { WELL = 0, NO_MEMORY = 2, NO_DEVICE = 100, BAD_IMAGE = 218, BAD_ADDRESS = 700, BROKEN_LAUNCH = 701, MISMATCH = 803, NOT_CAPTURED = 901,
        MAX_PARAM = 40 };
 
+/* A module's text, and what it is to the library below. */
+typedef struct Module { char *text; void *real; } Module;
+
 /* A kernel of a module, and how many bytes each of its parameters has. */
-typedef struct Function { struct Function *next; char name[128]; void *module, *real; int nparam, nbytes[MAX_PARAM]; } Function;
+typedef struct Function { struct Function *next; char name[128]; Module *module; void *real; int nparam, nbytes[MAX_PARAM]; } Function;
 
 /* A launch with its parameters' values, as a graph keeps it. */
 typedef struct Node { struct Node *next; Function *f; unsigned size[7]; uint64_t value[MAX_PARAM]; } Node;
@@ -27,8 +31,8 @@ typedef struct Graph { Node *first, **last; } Graph;
 static void *over;                     /* the library that does the work */
 static Graph *recording;
 static Function *functions;
-static char *text;                     /* of the last module */
 static int failed_late;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;       /* modules are loaded on several threads; the library below knows of one */
 static struct { long asked, alone, graphs, captures, captured; } told;
 
 static int asked(const char *word)
@@ -44,7 +48,8 @@ static void report(void)
 }
 
 /* The same function of the library below. */
-#define REAL(name, ...) (over ? ((__typeof__(&name))dlsym(over, #name))(__VA_ARGS__) : WELL)
+#define REAL(name, ...) (over ? locked(((__typeof__(&name))dlsym((pthread_mutex_lock(&lock), over), #name))(__VA_ARGS__)) : WELL)
+static int locked(int result) { return pthread_mutex_unlock(&lock), result; }
 
 int cuInit(unsigned flags)
 {
@@ -165,27 +170,29 @@ int cuModuleLoadDataEx(void **module, const void *code, unsigned n, int *option,
     }
     if (!memcmp(code, "\x7f" "ELF", 4))
         return 209;
-    free(text);
-    text = strdup(code);
-    *module = text;
-    return REAL(cuModuleLoadDataEx, module, code, n, option, value);
+    Module *m = calloc(1, sizeof *m);
+
+    m->text = strdup(code);
+    *module = m;
+    return REAL(cuModuleLoadDataEx, &m->real, code, n, option, value);
 }
 
 int cuModuleUnload(void *module)
 {
+    Module *m = module;
+    void   *real = m->real;
+
     for (Function **at = &functions, *f; (f = *at);) {
-        if (f->module != module) {
+        if (f->module != m) {
             at = &f->next;
             continue;
         }
         *at = f->next;
         free(f);
     }
-    if (module == text) {
-        free(text);
-        text = NULL;
-    }
-    return REAL(cuModuleUnload, module);
+    free(m->text);
+    free(m);
+    return REAL(cuModuleUnload, real);
 }
 
 /* What stands between the parentheses of ".entry NAME(". */
@@ -194,7 +201,7 @@ static void find_params(Function *f)
     char want[160], *at, *end;
 
     snprintf(want, sizeof want, ".entry %s(", f->name);
-    if (!(at = strstr(text, want)))
+    if (!(at = strstr(f->module->text, want)))
         return;
     end = strchr(at, ')');
     while ((at = strstr(at + 1, ".param .")) && at < end)
@@ -207,12 +214,12 @@ int cuModuleGetFunction(void **function, void *module, const char *name)
     int       result;
 
     snprintf(f->name, sizeof f->name, "%s", name);
-    if ((result = REAL(cuModuleGetFunction, &f->real, module, name))) {
+    f->module = module;
+    if ((result = REAL(cuModuleGetFunction, &f->real, f->module->real, name))) {
         free(f);
         return result;
     }
     find_params(f);
-    f->module = module;
     f->next = functions;
     functions = f;
     *function = f;
@@ -221,6 +228,8 @@ int cuModuleGetFunction(void **function, void *module, const char *name)
 
 /* ---- launches and graphs ---- */
 
+int cuLaunchKernel(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **);
+
 static int go(const Node *n)
 {
     void *param[MAX_PARAM];
@@ -228,9 +237,8 @@ static int go(const Node *n)
     if (over) {
         for (int i = 0; i < n->f->nparam; i++)
             param[i] = (void *)&n->value[i];
-        return ((int (*)(void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **))
-                dlsym(over, "cuLaunchKernel"))(n->f->real, n->size[0], n->size[1], n->size[2], n->size[3], n->size[4], n->size[5], n->size[6],
-                                               NULL, param, NULL);
+        return REAL(cuLaunchKernel, n->f->real, n->size[0], n->size[1], n->size[2], n->size[3], n->size[4], n->size[5], n->size[6], NULL, param,
+                    NULL);
     }
     if (!strcmp(n->f->name, "nnd_advance")) {
         NndControl *c = (NndControl *)(uintptr_t)n->value[0];

@@ -70,18 +70,43 @@ static inline uint64_t gpu_copy(GpuDriver *d, const void *from, size_t n)
 
 typedef struct GpuMemory { uint64_t state, scratch, control; NndControl host; } GpuMemory;
 
-static inline void gpu_launch(GpuDriver *d, void *module, const NndLaunch *l, GpuMemory *g, uint32_t turn)
+enum { GPU_PARTS = 64 };
+
+/* A module of the driver for each part of the image's code. */
+typedef struct GpuCode { void *module[GPU_PARTS]; int n; char why[512]; } GpuCode;
+
+/* NULL, or what went wrong. */
+static inline const char *gpu_load(GpuDriver *d, const NndImage *im, GpuCode *c)
+{
+    *c = (GpuCode){ .n = 0 };
+    assert_true(im->gpu->npart <= GPU_PARTS);
+    for (; c->n < im->gpu->npart; c->n++) {
+        if (im->gpu->make && im->gpu->make(im, c->n, c->why, sizeof c->why))
+            return c->why;
+        if (d->load(&c->module[c->n], im->gpu->part[c->n].ptx))
+            return im->gpu->part[c->n].ptx;
+    }
+    return NULL;
+}
+
+static inline void gpu_unload(GpuDriver *d, GpuCode *c)
+{
+    while (c->n > 0)
+        assert_int_equal(d->unload(c->module[--c->n]), 0);
+}
+
+static inline void gpu_launch(GpuDriver *d, const GpuCode *c, const NndLaunch *l, GpuMemory *g, uint32_t turn)
 {
     void *function, *param[4 + 64] = { &g->state, &g->scratch, &g->control, &turn };
 
-    assert_int_equal(d->find(&function, module, l->kernel), 0);
+    assert_int_equal(d->find(&function, c->module[l->part], l->kernel), 0);
     for (int i = 0; i < l->nplace; i++)
         param[4 + i] = (void *)&l->place[i];
     assert_int_equal(d->launch(function, l->grid[0], l->grid[1], l->grid[2], l->block, 1, 1, l->shared_bytes, NULL, param, NULL), 0);
 }
 
 /* The launches of a batch: those of a scan as often as it has steps. */
-static inline void gpu_batch(GpuDriver *d, void *module, const NndGpuEntry *e, GpuMemory *g)
+static inline void gpu_batch(GpuDriver *d, const GpuCode *c, const NndGpuEntry *e, GpuMemory *g)
 {
     NndLaunch advance = { .kernel = "nnd_advance", .grid = { 1, 1, 1 }, .block = 1 };
     void     *function, *param[1] = { &g->control };
@@ -91,9 +116,9 @@ static inline void gpu_batch(GpuDriver *d, void *module, const NndGpuEntry *e, G
             ;
         for (int64_t turn = 0; turn < e->launch[i].steps; turn++)
             for (int j = i; j < end; j++)
-                gpu_launch(d, module, &e->launch[j], g, (uint32_t)turn);
+                gpu_launch(d, c, &e->launch[j], g, (uint32_t)turn);
     }
-    assert_int_equal(d->find(&function, module, advance.kernel), 0);
+    assert_int_equal(d->find(&function, c->module[0], advance.kernel), 0);
     assert_int_equal(d->launch(function, 1, 1, 1, 1, 1, 1, 0, NULL, param, NULL), 0);
 }
 

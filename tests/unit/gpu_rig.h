@@ -54,21 +54,22 @@ static inline void gpu_run(GpuDriver *d, Rig *r, const BackendOptions *o)
 {
     char      why[512] = "";
     NndImage *im = backend_nvptx.load(r->m, o, why, sizeof why);
+    const char *fault;
     GpuMemory g;
-    void     *module;
+    GpuCode   code;
 
     if (!im)
         fail_msg("%s", why);
     assert_int_equal(d->init(0), 0);
-    if (d->load(&module, im->gpu->ptx))
-        fail_msg("%s", im->gpu->ptx);
+    if ((fault = gpu_load(d, im, &code)))
+        fail_msg("%s", fault);
     gpu_upload(d, r, &g);
     for (int i = 0; i < RIG_BATCHES; i++)
-        gpu_batch(d, module, &im->gpu->entry[0], &g);
+        gpu_batch(d, &code, &im->gpu->entry[0], &g);
     gpu_download(d, r, &g);
-    assert_int_equal(d->unload(module), 0);
+    gpu_unload(d, &code);
     if (d->nwarning && *d->nwarning)
-        fail_msg("%d warnings of ptxrun in:\n%s", *d->nwarning, im->gpu->ptx);
+        fail_msg("%d warnings of ptxrun in:\n%s", *d->nwarning, im->gpu->part[0].ptx);
     backend_nvptx.unload(im);
 }
 

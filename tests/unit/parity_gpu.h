@@ -7,7 +7,7 @@
 #include "tests/unit/gpu_driver.h"
 #include "tests/unit/parity.h"
 
-typedef struct ParityGpu { GpuDriver driver; NndImage *image; void *module; } ParityGpu;
+typedef struct ParityGpu { GpuDriver driver; NndImage *image; GpuCode code; } ParityGpu;
 
 /* After parity_compile for 0 lanes.  NULL, or what went wrong. */
 static inline const char *parity_gpu_open(ParityGpu *g, const Parity *p)
@@ -17,7 +17,7 @@ static inline const char *parity_gpu_open(ParityGpu *g, const Parity *p)
 
     if (!(g->image = backend_nvptx.load(p->m, &target, why, sizeof why)))
         return why;
-    return g->driver.init(0) || g->driver.load(&g->module, g->image->gpu->ptx) ? "the driver refuses the code" : NULL;
+    return g->driver.init(0) ? "the driver does not start" : gpu_load(&g->driver, g->image, &g->code);
 }
 
 /* From p->start to p->state. */
@@ -31,7 +31,7 @@ static inline void parity_gpu_run(ParityGpu *g, Parity *p, int i)
     memory.scratch = gpu_copy(&g->driver, NULL, nscratch);
     memory.host.metric = gpu_copy(&g->driver, NULL, sizeof metric);
     memory.control = gpu_copy(&g->driver, &memory.host, sizeof memory.host);
-    gpu_batch(&g->driver, g->module, &g->image->gpu->entry[i], &memory);
+    gpu_batch(&g->driver, &g->code, &g->image->gpu->entry[i], &memory);
     assert_int_equal(g->driver.down(p->state, memory.state, nstate), 0);
     g->driver.release(memory.state);
     g->driver.release(memory.scratch);
@@ -41,8 +41,7 @@ static inline void parity_gpu_run(ParityGpu *g, Parity *p, int i)
 
 static inline void parity_gpu_close(ParityGpu *g)
 {
-    if (g->module)
-        g->driver.unload(g->module);
+    gpu_unload(&g->driver, &g->code);
     if (g->image)
         backend_nvptx.unload(g->image);
 }

@@ -3,10 +3,12 @@
  * Run by tests/cuda.sh with a stand-in for the driver that interprets PTX, with and without graphs.
  * The model: w becomes w + rate * (the batch's sum of x), its loss is that sum plus w; a scan adds 0, 1 and 2 to s.
  */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,15 +28,17 @@ _Static_assert(offsetof(NndControl, index) == 16 && offsetof(NndControl, step) =
     "ld.global.u64 %a3, [%a2]; ld.global.u64 %a4, [%a2+8]; ld.global.s64 %a5, [%a2+16];\n"
 #define END "ret; }\n"
 
-static const char ptx[] =
-    ".version 7.0\n.target sm_80\n.address_size 64\n"
-    ".visible .entry nnd_advance(.param .u64 c)\n{ .reg .b64 %a<4>;\n"
+#define FILE_HEAD ".version 7.0\n.target sm_80\n.address_size 64\n"
+
+/* Three parts, in which the entries are: init; train and eval; infer. */
+static const char *const text[] = {
+    FILE_HEAD ".visible .entry nnd_advance(.param .u64 c)\n{ .reg .b64 %a<4>;\n"
     "ld.param.u64 %a0, [c]; ld.global.s64 %a1, [%a0+16]; add.s64 %a1, %a1, 1; st.global.s64 [%a0+16], %a1;\n"
     "ld.global.s64 %a1, [%a0+24]; add.s64 %a1, %a1, 1; st.global.s64 [%a0+24], %a1;\n" END
     HEAD("init") BEGIN "ld.global.u64 %a6, [%a2+48]; cvt.rn.f32.u64 %f0, %a6; st.global.f32 [%a0], %f0;\n"
-    "mov.f32 %f1, 0f00000000; st.global.f32 [%a0+4], %f1;\n" END
+    "mov.f32 %f1, 0f00000000; st.global.f32 [%a0+4], %f1;\n" END,
     /* a thread a row adds through the place; one thread sums: scratch[place] */
-    HEAD("sum") ", .param .u64 place" BEGIN "ld.param.u64 %a6, [place]; add.s64 %a6, %a1, %a6;\n"
+    FILE_HEAD HEAD("sum") ", .param .u64 place" BEGIN "ld.param.u64 %a6, [place]; add.s64 %a6, %a1, %a6;\n"
     "shl.b64 %a7, %a5, 3; add.s64 %a7, %a3, %a7; ld.global.s32 %r1, [%a7]; ld.global.s32 %r2, [%a7+4];\n"
     "ld.global.u64 %a8, [%a2+184]; mul.wide.s32 %a9, %r1, 4; add.s64 %a9, %a8, %a9; ld.global.f32 %f0, [%a9];\n"
     "mul.wide.s32 %a9, %r2, 4; add.s64 %a9, %a8, %a9; ld.global.f32 %f1, [%a9]; add.f32 %f0, %f0, %f1;\n"
@@ -43,21 +47,39 @@ static const char ptx[] =
     HEAD("update") ", .param .u64 place" BEGIN "ld.param.u64 %a6, [place]; add.s64 %a6, %a1, %a6; ld.global.f32 %f0, [%a6];\n"
     "ld.global.f64 %d0, [%a2+56]; cvt.rn.f32.f64 %f1, %d0; ld.global.f32 %f2, [%a0]; fma.rn.f32 %f2, %f0, %f1, %f2;\n"
     "st.global.f32 [%a0], %f2;\n" END
-    HEAD("turn") BEGIN "cvt.rn.f32.s32 %f0, %r0; ld.global.f32 %f1, [%a0+4]; add.f32 %f1, %f1, %f0; st.global.f32 [%a0+4], %f1;\n" END
-    HEAD("infer") BEGIN "mov.u32 %r1, %tid.x; cvt.u64.u32 %a6, %r1; shl.b64 %a7, %a5, 1; add.s64 %a6, %a6, %a7; shl.b64 %a6, %a6, 2;\n"
+    HEAD("turn") BEGIN "cvt.rn.f32.s32 %f0, %r0; ld.global.f32 %f1, [%a0+4]; add.f32 %f1, %f1, %f0; st.global.f32 [%a0+4], %f1;\n" END,
+    FILE_HEAD HEAD("infer") BEGIN "mov.u32 %r1, %tid.x; cvt.u64.u32 %a6, %r1; shl.b64 %a7, %a5, 1; add.s64 %a6, %a6, %a7; shl.b64 %a6, %a6, 2;\n"
     "ld.global.u64 %a8, [%a2+184]; add.s64 %a8, %a8, %a6; ld.global.f32 %f0, [%a8]; ld.global.f32 %f1, [%a0]; mul.f32 %f0, %f0, %f1;\n"
-    "ld.global.u64 %a8, [%a2+440]; add.s64 %a8, %a8, %a6; st.global.f32 [%a8], %f0;\n" END;
+    "ld.global.u64 %a8, [%a2+440]; add.s64 %a8, %a8, %a6; st.global.f32 [%a8], %f0;\n" END,
+};
 
 static const int64_t    place[] = { SUM_PLACE };
 static const NndLaunch  launch_init[] = { { .kernel = "init", .grid = { 1, 1, 1 }, .block = 1, .steps = 1 } };
 static const NndLaunch  launch_train[] = {
-    { .kernel = "sum", .grid = { 1, 1, 1 }, .block = 1, .steps = 1, .place = place, .nplace = 1 },
-    { .kernel = "turn", .grid = { 1, 1, 1 }, .block = 1, .scan = 1, .steps = 3 },
-    { .kernel = "update", .grid = { 1, 1, 1 }, .block = 1, .steps = 1, .place = place, .nplace = 1 },
+    { .kernel = "sum", .grid = { 1, 1, 1 }, .block = 1, .steps = 1, .place = place, .nplace = 1, .part = 1 },
+    { .kernel = "turn", .grid = { 1, 1, 1 }, .block = 1, .scan = 1, .steps = 3, .part = 1 },
+    { .kernel = "update", .grid = { 1, 1, 1 }, .block = 1, .steps = 1, .place = place, .nplace = 1, .part = 1 },
 };
-static const NndLaunch   launch_infer[] = { { .kernel = "infer", .grid = { 1, 1, 1 }, .block = BATCH, .steps = 1 } };
+static const NndLaunch   launch_infer[] = { { .kernel = "infer", .grid = { 1, 1, 1 }, .block = BATCH, .steps = 1, .part = 2 } };
 static const NndGpuEntry gpu_entry[] = { { launch_init, 1 }, { launch_train, 3 }, { launch_train, 1 }, { launch_infer, 1 } };
-static const NndGpu      gpu = { .ptx = ptx, .nptx = sizeof ptx - 1, .sm = 80, .entry = gpu_entry, .nentry = 4 };
+enum { NPART = sizeof text / sizeof *text };
+
+static NndGpuPart      part[NPART];
+static int             refused = -1;         /* this part can't be made */
+static pthread_mutex_t making = PTHREAD_MUTEX_INITIALIZER;
+
+static int make(const NndImage *im, int i, char *why, int64_t nwhy)
+{
+    (void)im;
+    if (i == refused)
+        return snprintf(why, (size_t)nwhy, "part %d has no text", i), NND_E_DEVICE;
+    pthread_mutex_lock(&making);
+    part[i] = (NndGpuPart){ .ptx = text[i], .nptx = (int64_t)strlen(text[i]) };
+    pthread_mutex_unlock(&making);
+    return 0;
+}
+
+static const NndGpu      gpu = { .part = part, .npart = NPART, .make = make, .sm = 80, .entry = gpu_entry, .nentry = 4 };
 
 static const NndVar   var[] = { { .name = "w", .dtype = NND_F32, .offset = 0 }, { .name = "s", .kind = NND_STATE, .dtype = NND_F32, .offset = 4 } };
 static const NndField field[] = { { .name = "x", .dtype = NND_F32 } }, output[] = { { .name = "y", .dtype = NND_F32 } };
@@ -266,12 +288,29 @@ static void test_two_sessions(void **state)
     nnd_session_close(&t);
 }
 
+/* An entry wants its own parts alone; one that can't be made is told of every time. */
+static void test_not_made(void **state)
+{
+    World     *w = *state;
+    NndSession t;
+
+    refused = 1;
+    assert_int_equal(nnd_session_open(&t, &image, NROW, &w->err), 0);
+    assert_int_equal(nnd_session_init(&t, 77, &w->err), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(nnd_fit(&t, &w->data, &(NndFit){ .max_steps = 1 }, &w->err), NND_E_DEVICE);
+        assert_string_equal(w->err.text, "cuda:0: the model's code can't be made: part 1 has no text");
+    }
+    nnd_session_close(&t);
+    refused = -1;
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(test_##name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(init), CASE(train), CASE(state_goes_both_ways), CASE(evaluate), CASE(infer), CASE(columns_not_held), CASE(other_data),
-        CASE(times), CASE(weights), CASE(two_sessions),
+        CASE(times), CASE(weights), CASE(two_sessions), CASE(not_made),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
