@@ -1,4 +1,4 @@
-/* gpu_rig.h - a plan's PTX on the stand-in driver (gpu_driver.h) against the walker of ir/walk.c. */
+/* gpu_rig.h - a plan's PTX through the driver (gpu_driver.h) against the walker of ir/walk.c. */
 #ifndef NND_TESTS_GPU_RIG_H
 #define NND_TESTS_GPU_RIG_H
 
@@ -29,8 +29,8 @@ static inline void gpu_upload(GpuDriver *d, const Rig *r, GpuMemory *g)
 static inline void gpu_take(GpuDriver *d, uint64_t *p, void *to, size_t n)
 {
     if (to && n)
-        assert_int_equal(d->down(to, *p, n), 0);
-    d->release(*p);
+        gpu_fetch(d, to, *p, n);
+    d->cuda.memory_free(*p);
 }
 
 static inline void gpu_download(GpuDriver *d, const Rig *r, GpuMemory *g)
@@ -44,10 +44,10 @@ static inline void gpu_download(GpuDriver *d, const Rig *r, GpuMemory *g)
         if (b->seg == SEG_OUTPUT)
             gpu_take(d, &g->host.out[b->offset], r->code.out[b->offset], (size_t)(b->count * dt_bytes(b->dtype)) * RIG_BATCHES);
         else if (b->seg == SEG_FIELD || b->seg == SEG_INPUT)
-            d->release(g->host.field[b->offset]);
+            d->cuda.memory_free(g->host.field[b->offset]);
     }
-    d->release(g->host.row);
-    d->release(g->control);
+    d->cuda.memory_free(g->host.row);
+    d->cuda.memory_free(g->control);
 }
 
 static inline void gpu_run(GpuDriver *d, Rig *r, const BackendOptions *o)
@@ -60,7 +60,6 @@ static inline void gpu_run(GpuDriver *d, Rig *r, const BackendOptions *o)
 
     if (!im)
         fail_msg("%s", why);
-    assert_int_equal(d->init(0), 0);
     if ((fault = gpu_load(d, im, &code)))
         fail_msg("%s", fault);
     gpu_upload(d, r, &g);
@@ -73,7 +72,7 @@ static inline void gpu_run(GpuDriver *d, Rig *r, const BackendOptions *o)
     backend_nvptx.unload(im);
 }
 
-/* The plan of the text, on the stand-in and walked, does the same, bit for bit. */
+/* The plan of the text, on the device and walked, does the same, bit for bit. */
 static inline void gpu_same(GpuDriver *d, Rig *r, const char *text, const BackendOptions *o)
 {
     rig_open(r, text);

@@ -1,4 +1,4 @@
-/* parity_gpu.h - a module's graphs run a fourth way: as PTX on the stand-in driver. */
+/* parity_gpu.h - a module's graphs run a fourth way: as PTX through the driver (gpu_driver.h). */
 #ifndef NND_TESTS_PARITY_GPU_H
 #define NND_TESTS_PARITY_GPU_H
 
@@ -17,7 +17,7 @@ static inline const char *parity_gpu_open(ParityGpu *g, const Parity *p)
 
     if (!(g->image = backend_nvptx.load(p->m, &target, why, sizeof why)))
         return why;
-    return g->driver.init(0) ? "the driver does not start" : gpu_load(&g->driver, g->image, &g->code);
+    return gpu_load(&g->driver, g->image, &g->code);
 }
 
 /* From p->start to p->state. */
@@ -32,11 +32,11 @@ static inline void parity_gpu_run(ParityGpu *g, Parity *p, int i)
     memory.host.metric = gpu_copy(&g->driver, NULL, sizeof metric);
     memory.control = gpu_copy(&g->driver, &memory.host, sizeof memory.host);
     gpu_batch(&g->driver, &g->code, &g->image->gpu->entry[i], &memory);
-    assert_int_equal(g->driver.down(p->state, memory.state, nstate), 0);
-    g->driver.release(memory.state);
-    g->driver.release(memory.scratch);
-    g->driver.release(memory.host.metric);
-    g->driver.release(memory.control);
+    gpu_fetch(&g->driver, p->state, memory.state, nstate);
+    g->driver.cuda.memory_free(memory.state);
+    g->driver.cuda.memory_free(memory.scratch);
+    g->driver.cuda.memory_free(memory.host.metric);
+    g->driver.cuda.memory_free(memory.control);
 }
 
 static inline void parity_gpu_close(ParityGpu *g)

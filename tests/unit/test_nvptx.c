@@ -1,16 +1,9 @@
-/* test_nvptx.c - kernels as PTX on ptxrun's stand-in driver against the walker, bit for bit: operations, thread groups,
- * group memory, folds, copies, tensor cores; with races looked for, and warps in the order of two seeds.
+/* test_nvptx.c - kernels as PTX against the walker, bit for bit: operations, thread groups, group memory, folds, copies,
+ * tensor cores; on ptxrun's stand-in driver, with races looked for and warps in the order of two seeds, or on a GPU.
  */
 #include "tests/unit/gpu_rig.h"
 
 #include "tests/unit/op_sweep.h"
-
-static GpuDriver *driver(void **state)
-{
-    if (!*state)
-        print_message("# left out: NND_PTXRUN names no folder with ptxrun's libcuda.so.1\n");
-    return *state;
-}
 
 static int open_driver(void **state)
 {
@@ -26,6 +19,8 @@ static int open_driver(void **state)
 
 static int close_driver(void **state)
 {
+    if (*state)
+        gpu_close(*state);
     free(*state);
     return 0;
 }
@@ -34,10 +29,10 @@ static int close_driver(void **state)
 static void same(void **state, bool extreme, const char *text)
 {
     static const char *const seed[] = { "1", "7" };
-    GpuDriver *d = driver(state);
+    GpuDriver *d = *state;
 
     if (!d)
-        skip();
+        gpu_left_out();
     for (int i = 0; i < 2; i++) {
         Rig            r = { .rng = { 1 }, .extreme = extreme };
         BackendOptions o = { .cpu = "sm_80", .opt_level = 1 };
