@@ -1,8 +1,12 @@
 """peer_torch.py - PyTorch on the workloads: eager, the whole step compiled, and the loop as tutorials have it.
 
-Modes cuda and graphs are on a GPU: eager, and the whole step recorded as a CUDA graph.  The data are there as well, and no product
-is rounded to TF32, as nnd rounds none.
+Modes cuda and graphs are on a GPU: eager, and the whole step recorded as a CUDA graph.  The data are there as well; factors of products
+are rounded to TF32 or bfloat16 (by autocast) where the workload says so, and only there.
+
+    peer_torch.py serve - --work DIR      reads lines `WORKLOAD MODE` and answers each with a line: importing takes longer than most of them
 """
+import gc
+import json
 import os
 import sys
 import time
@@ -48,11 +52,17 @@ def loss_of(w, net, x, y):
     return F.cross_entropy(out.reshape(-1, out.shape[-1]), y.reshape(-1))
 
 
+def rounded(w):
+    """Where factors may be bfloat16; what is cast is not kept, as a recorded step has to cast anew."""
+    return torch.autocast('cuda', torch.bfloat16, enabled=w.precision == 'bf16', cache_enabled=False)
+
+
 def step_of(w, net, mode):
     o = optimizer(w, net, mode)
 
     def step(x, y):
-        loss = loss_of(w, net, x, y)
+        with rounded(w):
+            loss = loss_of(w, net, x, y)
         o.zero_grad()
         loss.backward()
         if w.model == 'gpt':
@@ -97,7 +107,32 @@ def train(w, mode, folder):
     work.tell((time.perf_counter() - begun) * w.steps / n, losses)
 
 
+def infer_on_gpu(w, mode, folder):
+    """Rows come from memory of the processor, and results go there, as nnd's do."""
+    net = net_of(w, folder, mode).eval()
+    given = torch.from_numpy(work.images(folder)[0][:w.batch].copy())
+    with torch.inference_mode():
+        x = given.cuda()
+        for _ in range(3):
+            out = net(x)
+        if mode == 'graphs':
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                out = net(x)
+
+        def call(i):
+            if mode == 'graphs':
+                x.copy_(given)
+                graph.replay()
+                return out.cpu()
+            return net(given.cuda()).cpu()
+        work.timed(call, work.WARM)
+        work.tell(work.timed(call, w.steps))
+
+
 def infer(w, mode, folder):
+    if mode in GPU:
+        return infer_on_gpu(w, mode, folder)
     net = net_of(w, folder).eval()
     x = torch.from_numpy(work.images(folder)[0][:w.batch].copy())
     call = torch.compile(net) if mode == 'compiled' else net
@@ -109,8 +144,8 @@ def infer(w, mode, folder):
 
 def start(w, mode, folder):
     x, y, order = work.rows(w, folder)
-    step = step_of(w, net_of(w, folder), mode)
-    step(torch.from_numpy(x[order[0]]), torch.from_numpy(y[order[0]])).item()
+    step = step_of(w, net_of(w, folder, mode), mode)
+    step(*(torch.from_numpy(a[order[0]]).to(place_of(mode)) for a in (x, y))).item()
     work.tell(time.perf_counter() - BEGUN)
 
 
@@ -136,13 +171,30 @@ def notebook(w, mode, folder):
     work.tell(time.perf_counter() - BEGUN)
 
 
+def run(w, mode, folder):
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = w.precision == 'tf32'
+    {'train': train, 'infer': infer, 'start': start, 'notebook': notebook, 'memory': train}[w.kind](w, mode, folder)
+
+
+def serve(folder):
+    for line in sys.stdin:
+        name, mode = line.split()
+        try:
+            run(work.find(name), mode, folder)
+        except Exception as e:       # told to whoever asked, who may ask for another
+            print(json.dumps({'error': str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__}), flush=True)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
 def main():
     args = work.arguments()
-    w = work.find(args.workload)
     torch.set_num_threads(args.threads)
     torch.set_num_interop_threads(1)
-    torch.backends.cudnn.allow_tf32 = False
-    {'train': train, 'infer': infer, 'start': start, 'notebook': notebook, 'memory': train}[w.kind](w, args.mode, args.work)
+    if args.workload == 'serve':
+        serve(args.work)
+    else:
+        run(work.find(args.workload), args.mode, args.work)
 
 
 if __name__ == '__main__':

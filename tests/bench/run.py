@@ -2,15 +2,16 @@
 
     python3 tests/bench/run.py --nnd build/nnd --data DIR [W1 W2 ...] [--repeat 3] [--threads 1] [--json FILE]
 
-DIR has the four IDX files (.gz).  Each repetition runs every contender of a workload once, one after the other, so that noise hits all
+DIR has the four IDX files, packed (.gz) or not.  Each repetition runs every contender of a workload once, one after the other, so that noise hits all
 alike; a figure is the median of its repetitions, a peer's the least of its modes' medians.  Losses of the first steps must agree with
 nnd's.  What fails is told in the table.
 
---target cuda trains on a GPU, beside PyTorch there.  --programs DIR takes DIR/MODEL-TARGET, as gpu.sh makes them, instead of nnd: for a
-machine without LLVM.
+--target cuda trains and predicts on a GPU, beside PyTorch there, which then runs in one process for all.  --programs DIR takes DIR/MODEL-TARGET
+and DIR/MODEL-infer-TARGET, as gpu.sh makes them, instead of nnd: for a machine without LLVM.  --seconds N begins no workload after N seconds.
 """
 import argparse
 import csv
+import dataclasses
 import gzip
 import importlib.util
 import json
@@ -35,14 +36,19 @@ MODES = {     # peer: package, modes by kind
     'jax': ('jax', {'train': ['step', 'scan'], 'infer': ['jit'], 'start': ['step'], 'memory': ['scan']}),
     'onnx': ('onnxruntime', {'infer': ['session']}),
 }
-ON_GPU = {'torch': ('torch', {'train': ['cuda', 'graphs']})}
+ON_GPU = {'torch': ('torch', {'train': ['graphs', 'cuda'], 'infer': ['graphs', 'cuda'], 'start': ['cuda']})}
 LONG = {'lenet', 'cnn', 'gpt'}      # no whole step compiled, no scan: minutes to compile, and slower
 
 
 # ---- data ----
 
+def opened(path):
+    """The file, or the packed one."""
+    return open(path, 'rb') if os.path.exists(path) else gzip.open(path + '.gz')
+
+
 def idx(path):
-    with gzip.open(path) as f:
+    with opened(path) as f:
         raw = f.read()
     rank = raw[3]
     dim = np.frombuffer(raw, '>i4', rank, 4)
@@ -60,32 +66,47 @@ def write_book(args, path):
             out.write(open(f, 'rb').read())
 
 
-def prepare(args, folder):
+def write_model(folder, w):
+    text = re.sub(r'^    expect.*$', '', open(os.path.join(TOP, 'models', w.model + '.nnd')).read(), flags=re.M)
+    # a rate that does not change, so that peers need no schedule
+    text = text.replace('lr: cosine(1e-3, warmup: 100, min: 1e-4)', 'lr: 1e-5')
+    if w.precision != 'f32':
+        text = re.sub(r'^    batch:.*$', rf'\g<0>\n    precision: {w.precision}', text, flags=re.M)
+    open(os.path.join(folder, w.text + '.nnd'), 'w').write(text)
+
+
+def write_data(args, folder):
     for split, name in (('train', 'train'), ('test', 't10k')):
-        np.save(os.path.join(folder, split + '-images.npy'), idx(os.path.join(args.data, name + '-images-idx3-ubyte.gz')))
-        np.save(os.path.join(folder, split + '-labels.npy'), idx(os.path.join(args.data, name + '-labels-idx1-ubyte.gz')))
+        np.save(os.path.join(folder, split + '-images.npy'), idx(os.path.join(args.data, name + '-images-idx3-ubyte')))
+        np.save(os.path.join(folder, split + '-labels.npy'), idx(os.path.join(args.data, name + '-labels-idx1-ubyte')))
         for kind in ('images-idx3', 'labels-idx1'):
-            with gzip.open(os.path.join(args.data, f'{name}-{kind}-ubyte.gz')) as f, open(os.path.join(folder, f'{name}-{kind}-ubyte'), 'wb') as out:
+            with opened(os.path.join(args.data, f'{name}-{kind}-ubyte')) as f, open(os.path.join(folder, f'{name}-{kind}-ubyte'), 'wb') as out:
                 shutil.copyfileobj(f, out)
     random = np.random.default_rng(1)
     np.save(os.path.join(folder, 'order.npy'), np.stack([random.permutation(60000) for _ in range(2)]))
     write_book(args, os.path.join(folder, 'book.txt'))
     n = len(work.text(folder)[0])
     np.save(os.path.join(folder, 'order_gpt.npy'), np.stack([random.permutation(n) for _ in range(2)]))
-    for name in ('slp', 'mlp', 'mlp_adam', 'lenet', 'cnn', 'gpt'):
-        text = re.sub(r'^    expect.*$', '', open(os.path.join(TOP, 'models', name + '.nnd')).read(), flags=re.M)
-        # a rate that does not change, so that peers need no schedule
-        text = text.replace('lr: cosine(1e-3, warmup: 100, min: 1e-4)', 'lr: 1e-5')
-        open(os.path.join(folder, name + '.nnd'), 'w').write(text)
-        if args.programs and not os.path.exists(os.path.join(args.programs, f'{name}-{args.target}')):
-            continue
-        call([*trainer(args, name), '--data', data_of(args, folder, name), '--steps', '1', '--save', name + '.safetensors'], folder, 1)
 
 
-def trainer(args, model):
+def prepare(args, folder, chosen):
+    """Data, texts, and weights of a step that all begin with."""
+    write_data(args, folder)
+    for w in chosen:
+        write_model(folder, w)
+    for model in {w.model for w in chosen}:
+        plain = next(w for w in work.WORKLOADS if w.model == model and w.precision == 'f32')
+        write_model(folder, plain)
+        try:
+            call([*trainer(args, plain), '--data', data_of(args, folder, model), '--steps', '1', '--save', model + '.safetensors'], folder, 1)
+        except (RuntimeError, OSError) as e:
+            print(f'{model}: {e}', file=sys.stderr)
+
+
+def trainer(args, w):
     if args.programs:
-        return [os.path.join(args.programs, f'{model}-{args.target}')]
-    return [args.nnd, 'train', model + '.nnd', '--target', args.target]
+        return [os.path.join(args.programs, f'{w.text}-{args.target}')]
+    return [args.nnd, 'train', w.text + '.nnd', '--target', args.target]
 
 
 def data_of(args, folder, model): return folder if model == 'gpt' else args.data
@@ -119,13 +140,24 @@ def train_nnd(args, w, folder):
         order = np.load(os.path.join(folder, 'order_gpt.npy' if w.model == 'gpt' else 'order.npy'))[:, :w.steps * w.batch]
         np.save(os.path.join(folder, 'short.npy'), order)
         short = ['--order', 'short.npy']
-    call([*trainer(args, w.model), '--data', data_of(args, folder, w.model), '--threads', str(args.threads), '--log', 'log.csv',
+    call([*trainer(args, w), '--data', data_of(args, folder, w.model), '--threads', str(args.threads), '--log', 'log.csv',
           '--epochs', '2', *short],
          folder, args.threads)
     return float(list(csv.DictReader(open(os.path.join(folder, 'log.csv'))))[-1]['seconds'])
 
 
+def infer_nnd_gpu(args, w, folder):
+    """By the runtime: rows come from memory of the processor, and results go there."""
+    exe, rows = os.path.join(args.programs or folder, f'{w.model}-infer-cuda'), os.path.join(folder, f'rows-{w.batch}.bin')
+    if not os.path.exists(exe):
+        call(['sh', os.path.join(HERE, 'gpu.sh'), 'infer', os.path.dirname(args.nnd), w.model + '.nnd', w.model + '.safetensors', exe], folder, 1)
+    work.images(folder)[0][:w.batch].tofile(rows)
+    return float(call([exe, str(w.batch), str(w.steps), rows], folder, args.threads)[0].split()[0])
+
+
 def infer_nnd(args, w, folder):
+    if args.target == 'cuda':
+        return infer_nnd_gpu(args, w, folder)
     exe = os.path.join(folder, w.name)
     if not os.path.exists(exe):
         for kind, name in (('obj', 'model.o'), ('header', 'model.h')):
@@ -138,7 +170,11 @@ def infer_nnd(args, w, folder):
 
 
 def start_nnd(args, w, folder):
-    said = call([args.nnd, 'train', w.model + '.nnd', '--data', folder, '--steps', '1', '--threads', str(args.threads), '--time'], folder, args.threads)[2]
+    if args.programs:          # which do not tell when their first step was: it ends before they do
+        begun = time.perf_counter()
+        call([*trainer(args, w), '--data', folder, '--steps', '1', '--quiet'], folder, args.threads)
+        return time.perf_counter() - begun
+    said = call([*trainer(args, w), '--data', folder, '--steps', '1', '--threads', str(args.threads), '--time'], folder, args.threads)[2]
     return float(re.search(r'first step +([\d.]+) ms', said).group(1)) / 1000
 
 
@@ -155,8 +191,38 @@ def memory_nnd(args, w, folder):
 NND = {'train': train_nnd, 'infer': infer_nnd, 'start': start_nnd, 'notebook': notebook_nnd, 'memory': memory_nnd}
 
 
+class Served:
+    """A peer that answers one workload after another; started when it is asked, and again after it has gone."""
+
+    def __init__(self, peer, folder, threads):
+        self.command = [sys.executable, os.path.join(HERE, f'peer_{peer}.py'), 'serve', '-', '--work', folder, '--threads', str(threads)]
+        self.folder, self.threads, self.process = folder, threads, None
+
+    def ask(self, w, mode):
+        if not self.process or self.process.poll() is not None:
+            self.process = subprocess.Popen(self.command, cwd=self.folder, env=environment(self.threads), text=True,
+                                            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.process.stdin.write(f'{w.name} {mode}\n')
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        told = json.loads(answer) if answer else {'error': 'the peer is gone'}
+        if 'error' in told:
+            self.close()           # a GPU that failed fails on in its process
+            raise RuntimeError(told['error'])
+        return told
+
+    def close(self):
+        if self.process:
+            self.process.stdin.close()
+            self.process.wait()
+            self.process = None
+
+
 def run_peer(args, w, peer, mode, folder):
     """The figure in its unit's base, and losses."""
+    if args.target == 'cuda' and w.kind != 'start':
+        told = args.served.setdefault(peer, Served(peer, folder, args.threads)).ask(w, mode)
+        return told['seconds'], told['losses']
     text, held, _ = call([sys.executable, os.path.join(HERE, f'peer_{peer}.py'), w.name, mode, '--work', folder, '--threads', str(args.threads)],
                       folder, args.threads)
     told = json.loads(text.strip().splitlines()[-1])
@@ -165,7 +231,7 @@ def run_peer(args, w, peer, mode, folder):
 
 def losses_nnd(args, w, folder):
     order = 'order_gpt.npy' if w.model == 'gpt' else 'order.npy'
-    call([*trainer(args, w.model), '--data', data_of(args, folder, w.model), '--init', w.model + '.safetensors', '--order', order,
+    call([*trainer(args, w), '--data', data_of(args, folder, w.model), '--init', w.model + '.safetensors', '--order', order,
           '--epochs', '1', '--steps', str(work.CHECKED), '--log-steps', 'steps.csv'], folder, args.threads)
     return [float(r['loss']) for r in csv.DictReader(open(os.path.join(folder, 'steps.csv'))) if r['step'] != 'test'][:work.CHECKED]
 
@@ -194,10 +260,10 @@ def measure(args, w, folder, installed):
                 else:
                     x, losses = run_peer(args, w, *who, folder)
                     far = max((abs(a - b) / max(abs(a), 1e-6) for a, b in zip(ours, losses)), default=0)
-                    if far > 1e-3 and turn == 0:
+                    if far > work.AGREE[w.precision] and turn == 0:
                         wrong.append((who, f'losses differ by {far:.1e}'))
                 figures.setdefault(who, []).append(x)
-            except (RuntimeError, subprocess.CalledProcessError, AttributeError) as e:
+            except (RuntimeError, subprocess.CalledProcessError, AttributeError, OSError) as e:
                 wrong.append((who, 'failed'))
                 print(f'{w.name} {" ".join(who)}: {e}', file=sys.stderr)
     return figures, wrong
@@ -206,21 +272,21 @@ def measure(args, w, folder, installed):
 # ---- telling ----
 
 def medians(w, figures):
+    """By contender's name: (figure, mode), the least first."""
     of = {}
     for (peer, mode), all_of in figures.items():
-        x = statistics.median(all_of) * w.scale
-        if peer not in of or x < of[peer][0]:
-            of[peer] = (x, mode)
-    return of
+        of.setdefault(peer, []).append((statistics.median(all_of) * w.scale, mode))
+    return {peer: sorted(found) for peer, found in of.items()}
 
 
-def line_of(w, of, wrong, names):
+def line_of(w, of, wrong, names, every):
+    """every: of a peer's modes, else the best one."""
     cells = [f'{w.name} {w.what}, {w.unit}']
     for n in names:
-        cells.append('' if n not in of else f'{of[n][0]:.3g}' + (f' ({of[n][1]})' if n != 'nnd' else ''))
-    peers = [of[n][0] for n in names if n != 'nnd' and n in of]
-    cells.append(f'{min(peers) / of["nnd"][0]:.2f}' if peers and 'nnd' in of else '')
-    cells.append(f'{w.targets:g}')
+        cells.append(', '.join(f'{x:.3g}' + (f' ({mode})' if mode else '') for x, mode in of.get(n, [])[:None if every else 1]))
+    peers = [of[n][0][0] for n in names if n != 'nnd' and n in of]
+    cells.append(f'{min(peers) / of["nnd"][0][0]:.2f}' if peers and 'nnd' in of else '')
+    cells.append('' if every else f'{w.targets:g}')
     cells.append('; '.join(f'{" ".join(who).strip()}: {what}' for who, what in wrong))
     return '| ' + ' | '.join(cells) + ' |'
 
@@ -242,6 +308,36 @@ def missing(target, peer, package):
     return None
 
 
+def choose(args, parser):
+    """Workloads in the order that was asked for: a name, or what stands before its `-`."""
+    can = [w for w in work.WORKLOADS if args.target in w.where.split()]
+    chosen = []
+    for name in args.workloads or [w.name for w in can]:
+        chosen += [w for w in can if w not in chosen and name in (w.name, w.name.split('-')[0])]
+    if args.programs:
+        chosen = [w for w in chosen if os.path.exists(os.path.join(args.programs, f'{w.text}-{args.target}'))]
+    if not chosen:
+        parser.error('there are ' + ' '.join(w.name for w in can))
+    return chosen
+
+
+def compare(args, chosen, names, folder):
+    """Prints a line of the table for each workload; what was measured, by name."""
+    begun, all_of = time.perf_counter(), {}
+    for w in chosen:
+        if args.seconds and time.perf_counter() - begun > args.seconds:
+            print(f'{w.name}: left out, {args.seconds} seconds are over', file=sys.stderr)
+            continue
+        try:
+            figures, wrong = measure(args, w, folder, names[1:])
+        except (RuntimeError, OSError) as e:
+            print(f'{w.name}: {e}', file=sys.stderr)
+            continue
+        all_of[w.name] = {' '.join(who).strip(): v for who, v in figures.items()}
+        print(line_of(w, medians(w, figures), wrong, names, args.target == 'cuda'), flush=True)
+    return all_of
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('workloads', nargs='*')
@@ -251,30 +347,25 @@ def main():
     parser.add_argument('--data', required=True)
     parser.add_argument('--repeat', type=int, default=3)
     parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--seconds', type=int)
     parser.add_argument('--json')
     args = parser.parse_args()
     args.nnd, args.data = os.path.realpath(args.nnd), os.path.realpath(args.data)
     args.programs = os.path.realpath(args.programs) if args.programs else None
-    args.peers = ON_GPU if args.target == 'cuda' else MODES
-    chosen = [w for w in work.WORKLOADS if not args.workloads or w.name in args.workloads or w.name.split('-')[0] in args.workloads]
-    if args.target == 'cuda' or args.programs:
-        chosen = [w for w in chosen if w.kind == 'train']
-    if not chosen:
-        parser.error('there are ' + ' '.join(w.name for w in work.WORKLOADS))
+    args.peers, args.served = ON_GPU if args.target == 'cuda' else MODES, {}
+    chosen = choose(args, parser)
     left_out = {p: missing(args.target, p, package) for p, (package, _) in args.peers.items()}
-    installed = [p for p in args.peers if not left_out[p]]
+    names = ['nnd', *(p for p in args.peers if not left_out[p])]
     for p, why in left_out.items():
         if why:
             print(f'{p}: left out, {why}', file=sys.stderr)
-    names, all_of = ['nnd', *installed], {}
     print(f'{machine(os.path.dirname(args.nnd))}; {args.threads} thread{"s" if args.threads > 1 else ""}, median of {args.repeat}\n')
     print('| workload | ' + ' | '.join(names) + ' | best peer / nnd | target | |\n|' + '---|' * (len(names) + 4))
     with tempfile.TemporaryDirectory() as folder:
-        prepare(args, folder)
-        for w in chosen:
-            figures, wrong = measure(args, w, folder, installed)
-            all_of[w.name] = {' '.join(who).strip(): v for who, v in figures.items()}
-            print(line_of(w, medians(w, figures), wrong, names), flush=True)
+        prepare(args, folder, chosen)
+        all_of = compare(args, chosen, names, folder)
+        for served in args.served.values():
+            served.close()
     if args.json:
         with open(args.json, 'w') as f:
             json.dump(all_of, f, indent=1)

@@ -23,6 +23,13 @@ class Workload:
     unit: str
     scale: float             # seconds times this are the figure, over steps where it is a step's
     targets: float           # the best peer's figure / ours
+    precision: str = 'f32'   # of products of matrices; another than f32 only on a GPU
+    where: str = 'cpu cuda'
+
+    @property
+    def text(self):
+        """The model's text, or program: MODEL, or MODEL-PRECISION."""
+        return self.model + ('' if self.precision == 'f32' else '-' + self.precision)
 
 
 WORKLOADS = [
@@ -38,12 +45,16 @@ WORKLOADS = [
     Workload('W6-mlp-1024', 'mlp', 'infer', 1024, 50, 'mlp, 1024 rows', 'ms', 1e3, 1.3),
     Workload('W6-mlp_adam-1024', 'mlp_adam', 'infer', 1024, 20, 'mlp_adam, 1024 rows', 'ms', 1e3, 1.1),
     Workload('W6-lenet-1024', 'lenet', 'infer', 1024, 20, 'lenet, 1024 rows', 'ms', 1e3, 1.8),
+    *(Workload(f'{name}-{p}', model, 'train', 64, steps, f'{model} in {p}, {what}', 's', 1, 0, p, 'cuda')
+      for name, model, steps, what in (('W2', 'mlp', 938, 'an epoch'), ('W4b', 'cnn', 100, '100 steps')) for p in ('tf32', 'bf16')),
+    *(Workload(f'W5-{p}', 'gpt', 'train', 16, 20, f'gpt in {p}, a step', 's', 1 / 20, 0, p, 'cuda') for p in ('tf32', 'bf16')),
     Workload('W7-mlp', 'mlp', 'start', 64, 1, 'mlp, start to first step', 's', 1, 8.0),
     Workload('W7-lenet', 'lenet', 'start', 64, 1, 'lenet, start to first step', 's', 1, 20.0),
-    Workload('memory', 'mlp', 'memory', 64, 938, 'mlp, most memory of an epoch', 'MB', 1e-6, 3.0),
-    Workload('notebook', 'mlp', 'notebook', 64, 9380, 'mlp, 10 epochs and their tests', 's', 1, 7.0),
+    Workload('memory', 'mlp', 'memory', 64, 938, 'mlp, most memory of an epoch', 'MB', 1e-6, 3.0, where='cpu'),
+    Workload('notebook', 'mlp', 'notebook', 64, 9380, 'mlp, 10 epochs and their tests', 's', 1, 7.0, where='cpu'),
 ]
 CHECKED = 30                 # steps whose losses are compared
+AGREE = {'f32': 1e-3, 'tf32': 1e-2, 'bf16': 3e-2}      # by how much they may differ: 24, 11 and 8 bits of the factors
 WARM = 20                    # steps before the clock runs
 
 
