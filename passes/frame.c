@@ -7,7 +7,7 @@
  *     far apart become a batch; or vectors run along the channels (channels.c);
  *   windows of an overlap stand at every place, a step apart: an element is then in window h - k * dilation at k, which is
  *     affine.  Windows that don't overlap need no sum: they are put side by side;
- *   attention is written out, as no kernel of its own computes it yet;
+ *   attention's keys lie as its kernel runs along them; for a GPU nothing is copied, and rows too long for group memory are written out;
  *   a dot with batch axes, as of heads, has operands that lie batch by batch, with columns last where the fold is short;
  *   a next's value and a stack's are computed, and the stack's in the scan: they are copied where they are not;
  *   what a cumsum or scatter gives is not written to a slot itself, since such a kernel reads what it has stored.
@@ -16,6 +16,7 @@
 
 #include "ir/scan.h"
 #include "passes/attention.h"
+#include "passes/attention_gpu.h"
 #include "passes/attention_group.h"
 #include "passes/channels.h"
 #include "passes/lower.h"
@@ -409,7 +410,7 @@ static bool is_in_body(const Node *nd, const int *scan)
 }
 
 /* scan of each node of the graph before; plain: for a GPU, whose threads need no neighbours made for them. */
-typedef struct Frame { const int *scan; bool plain; } Frame;
+typedef struct Frame { const int *scan; const Limits *limits; bool plain; } Frame;
 
 static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
 {
@@ -417,7 +418,7 @@ static Ref frame_node(Graph *to, const Node *nd, const Ref *arg, void *ctx)
     const int   *scan = f->scan;
 
     if (f->plain && lower_is_attention(nd->op))
-        return attention_written(to, nd, arg);
+        return attention_fits(f->limits, to, nd->op, arg) ? graph_clone_node(to, nd, arg) : attention_written(to, nd, arg);
     /* its copy too, since nothing may be added to a body behind what leaves it; who needs none leaves it dead */
     if (is_in_body(nd, scan) && !is_computed(nd) && nd->op != OP_next) {
         Ref r = graph_clone_node(to, nd, arg);
@@ -449,7 +450,7 @@ static void copy_written(Graph *g)
 void frame(Module *m, const PassOptions *o)
 {
     for (int i = 0; i < m->ngraph; i++) {
-        Frame f = { scan_of_nodes(m->graph[i]), o->limits.warp != 0 };
+        Frame f = { scan_of_nodes(m->graph[i]), &o->limits, o->limits.warp != 0 };
 
         m->graph[i] = graph_copy(m->graph[i], frame_node, &f);
         copy_written(m->graph[i]);

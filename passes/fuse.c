@@ -16,6 +16,7 @@
  *   a kernel writes a slot in place only if it reads it solely at the element that it writes.
  * A write that can't obey is deferred: its value goes to scratch and a copy at the end writes the slot.
  */
+#include "passes/attention_gpu.h"
 #include "passes/attention_group.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
@@ -469,14 +470,14 @@ static void put_group(Fuse *f, int id)
     each_kernel(f, id, true, visit_add, &k);
 }
 
-static void find_groups(Fuse *f, bool threads)
+static void find_groups(Fuse *f, const Limits *limits)
 {
     AttentionGradient *a;
-    int n = threads ? 0 : attention_gradients(f->g, &a), member[ATTENTION_NODES];
+    int n = attention_gradients(f->g, &a), member[ATTENTION_NODES];
 
     f->group = arena_array(f->mem, int, f->g->nnode);
     for (int i = 0; i < n; i++)
-        for (int j = f->scan[a[i].p] ? -1 : attention_members(f->g, &a[i], member) - 1; j >= 0; j--)
+        for (int j = f->scan[a[i].p] || !attention_gradient_fits(limits, f->g, &a[i]) ? -1 : attention_members(f->g, &a[i], member) - 1; j >= 0; j--)
             f->group[member[j]] = i + 1;
 }
 
@@ -555,7 +556,7 @@ static Graph *prepare(const Graph *from, const bool *defer, bool **alone)
     return to;
 }
 
-static Graph *fuse_graph(const Graph *from, bool threads)
+static Graph *fuse_graph(const Graph *from, const Limits *limits)
 {
     Arena *mem = &from->m->mem;
     bool *defer = arena_array(mem, bool, from->m->nslot + 1);
@@ -576,7 +577,7 @@ static Graph *fuse_graph(const Graph *from, bool threads)
         f.steps = scan_steps(f.g);
         f.leave = arena_array(mem, int, scan_free_number(f.g) + 1);
         mark_must(&f);
-        find_groups(&f, threads);
+        find_groups(&f, limits);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])
                 f.must[f.g->node[id].arg[0].id] = "a slot gets a copy of it, later";
@@ -594,5 +595,5 @@ static Graph *fuse_graph(const Graph *from, bool threads)
 void fuse(Module *m, const PassOptions *o)
 {
     for (int i = 0; i < m->ngraph; i++)
-        m->graph[i] = fuse_graph(m->graph[i], o->limits.warp > 0);
+        m->graph[i] = fuse_graph(m->graph[i], &o->limits);
 }

@@ -488,11 +488,17 @@ static Stmt *domain_loops(Lower *lo, Loc loc, Stmt **innermost)
     return top;
 }
 
+/* Attention is written for a GPU's threads at once: its tiles follow from what it is. */
+static bool writes_groups(const Lower *lo, const Node *nd)
+{
+    return lo->limits->warp && (lower_is_attention(nd->op) || kernel_gradient(lo, lo->number));
+}
+
 static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
 {
     const Node *nd = main_node(lo, member, n);
     KList body = { 0 };
-    Stmt *innermost, *loops;
+    Stmt *innermost = NULL, *loops;
 
     lo->k = arena_new(lo->mem, Kernel);
     lo->k->name = arena_printf(lo->mem, "k%d", number);
@@ -505,12 +511,13 @@ static Kernel *lower_kernel(Lower *lo, int number, const int *member, int n)
     lo->domain = kernel_domain(lo, nd, lo->g->node[member[n - 1]].type);
     lo->nmemo = 0;
     lo->guards = (Guards){ .condition = -1 };
-    loops = domain_loops(lo, nd->loc, &innermost);
+    lo->k->scheduled = writes_groups(lo, nd);
+    loops = lo->k->scheduled ? NULL : domain_loops(lo, nd->loc, &innermost);
     lo->out = &body;
     if (lower_is_rows(nd->op))
         lower_rows(lo, nd);
     else if (kernel_gradient(lo, number))
-        lower_attention_gradient(lo, kernel_gradient(lo, number));
+        (lo->limits->warp ? lower_attention_gradient_groups : lower_attention_gradient)(lo, kernel_gradient(lo, number));
     else
         write_body(lo, member, n);
     if (innermost)

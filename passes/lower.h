@@ -59,8 +59,12 @@ double lower_sparse_flops(const Lower *lo, const Node *nd);
 bool  lower_is_attention(Op op);
 Type  lower_attention_domain(const Lower *lo, const Node *nd);
 void  lower_attention(Lower *lo, const Node *nd);
+void  lower_attention_nodes(const Lower *lo, int *values, int *lse);    /* of the kernel; 0: there is none */
 double lower_attention_flops(const Lower *lo, const Node *nd);
 void  lower_attention_gradient(Lower *lo, const AttentionGradient *a);
+/* The same for a GPU, whose kernels are written for groups of threads at once; lo->domain is the batch, of which no loops are open. */
+void  lower_attention_groups(Lower *lo, const Node *nd);
+void  lower_attention_gradient_groups(Lower *lo, const AttentionGradient *a);
 double lower_attention_gradient_flops(const Lower *lo, const AttentionGradient *a);
 
 /* The value of node id at the element a where guards hold, `otherwise` elsewhere. */

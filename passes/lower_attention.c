@@ -11,7 +11,6 @@
  * one by one, over a row's p in NND_LANES parts; it depends on neither the size of tiles nor that of blocks.
  */
 #include <math.h>
-#include <string.h>
 
 #include "passes/lower_tile.h"
 
@@ -37,15 +36,20 @@ bool lower_is_attention(Op op) { return op == OP_attention || op == OP_attention
 
 static int64_t whole_lanes(int64_t n) { return (n + NND_LANES - 1) / NND_LANES * NND_LANES; }
 
+void lower_attention_nodes(const Lower *lo, int *values, int *lse)
+{
+    for (int id = 1; id < lo->g->nnode; id++)
+        if (lo->g->node[id].kernel == lo->number && lower_is_attention(lo->g->node[id].op))
+            *(lo->g->node[id].op == OP_attention ? values : lse) = id;
+}
+
 static Attention attention_of(Lower *lo, const Node *nd)
 {
     const Type *q = &lo->g->node[nd->arg[0].id].type, *k = &lo->g->node[nd->arg[1].id].type;
     Attention   a = { .t = { lo, lo->mem, nd->loc, q->dtype }, .lo = lo, .mem = lo->mem, .nd = nd, .queries = q->dim[q->rank - 2],
                       .keys = k->dim[q->rank - 2], .length = q->dim[q->rank - 1], .width = 1 };
 
-    for (int id = 1; id < lo->g->nnode; id++)
-        if (lo->g->node[id].kernel == lo->number && lower_is_attention(lo->g->node[id].op))
-            *(lo->g->node[id].op == OP_attention ? &a.values : &a.lse) = id;
+    lower_attention_nodes(lo, &a.values, &a.lse);
     if (a.values)
         a.width = lo->g->node[a.values].type.dim[q->rank - 1];
     a.padded = whole_lanes(a.keys);
@@ -69,35 +73,12 @@ Type lower_attention_domain(const Lower *lo, const Node *nd)
     return t;
 }
 
-/* ---- elements ---- */
-
-static Access access_of(Attention *a, const Type *t, Affine row, Affine column)
-{
-    Affine index[MAX_RANK];
-    int    nb = a->lo->domain.rank;
-
-    memcpy(index, a->lo->index, sizeof index);
-    index[nb] = row;
-    index[nb + 1] = column;
-    return access_make(t, index);
-}
-
-/* An element of an argument.  A value of its own: no other may be seen where this one is. */
+/* An element of an argument. */
 static int element(Attention *a, int which, Affine row, Affine column)
 {
-    int    id = a->nd->arg[which].id;
-    Access at = access_of(a, &a->lo->g->node[id].type, row, column);
+    TileMatrix m = tile_matrix(a->lo, a->nd->arg[which].id);
 
-    a->lo->nmemo = 0;
-    return lower_value(a->lo, id, &at);
-}
-
-static void store(Attention *a, int node, Affine row, Affine column, int value)
-{
-    const Node *nd = &a->lo->g->node[node];
-    Access      at = access_of(a, &nd->type, row, column);
-
-    low_store(a->lo, nd, a->lo->home[node], &at, value);
+    return tile_value(&a->t, &m, row, column, NULL, 0);
 }
 
 /* ---- a block of keys ---- */
@@ -222,16 +203,16 @@ static void all_blocks(Attention *a, void (*block)(Attention *, Affine, int64_t)
 
 static void finish_row(Attention *a, Affine row)
 {
-    int    sum = tile_fold(&a->t, OP_add, a->sum, aff_scale(a->mem, row, NND_LANES));
+    int    sum = tile_fold(&a->t, OP_add, a->sum, aff_scale(a->mem, row, NND_LANES), NND_LANES);
     Affine query = tile_plus(&a->t, a->first, row), lane;
     Open   o;
 
     if (a->lse)
-        store(a, a->lse, query, aff_const(0), tile_let(&a->t, OP_add, tile_get(&a->t, a->peak, row), tile_let(&a->t, OP_log, sum, 0, 0), 0));
+        tile_store(&a->t, a->lse, query, aff_const(0), tile_let(&a->t, OP_add, tile_get(&a->t, a->peak, row), tile_let(&a->t, OP_log, sum, 0, 0), 0));
     if (!a->values)
         return;
     tile_open_lanes(&a->t, &o, a->width, &lane);
-    store(a, a->values, query, lane, tile_let(&a->t, OP_div, tile_get(&a->t, a->result, tile_place(&a->t, row, a->padded_width, lane)), sum, 0));
+    tile_store(&a->t, a->values, query, lane, tile_let(&a->t, OP_div, tile_get(&a->t, a->result, tile_place(&a->t, row, a->padded_width, lane)), sum, 0));
     low_close(a->lo, &o);
 }
 
@@ -247,7 +228,7 @@ static void tile(Attention *a, Affine first, int rows)
     all_blocks(a, score_block);
     a->peak = tile_declare(&a->t, rows, 0, SCOPE_OWN);
     tile_open_unrolled(&a->t, &o, rows, &row);
-    tile_set(&a->t, a->peak, row, tile_fold(&a->t, OP_maximum, a->most, aff_scale(a->mem, row, NND_LANES)));
+    tile_set(&a->t, a->peak, row, tile_fold(&a->t, OP_maximum, a->most, aff_scale(a->mem, row, NND_LANES), NND_LANES));
     low_close(a->lo, &o);
     a->sum = tile_declare(&a->t, (int64_t)rows * NND_LANES, 0, SCOPE_OWN);
     a->result = tile_declare(&a->t, rows * a->padded_width, 0, SCOPE_OWN);

@@ -9,7 +9,6 @@
  * queries, as if it were a product of its own.
  */
 #include <math.h>
-#include <string.h>
 
 #include "passes/attention_group.h"
 #include "passes/lower_tile.h"
@@ -45,43 +44,19 @@ double lower_attention_gradient_flops(const Lower *lo, const AttentionGradient *
 
 /* ---- elements ---- */
 
-static Access access_of(const Gradient *g, const Type *t, Affine row, Affine column)
+static int element(Gradient *g, int id, Affine row)
 {
-    Affine index[MAX_RANK];
-    int    nb = g->lo->domain.rank;
+    TileMatrix m = tile_matrix(g->lo, id);
 
-    memcpy(index, g->lo->index, sizeof index);
-    index[nb] = row;
-    index[nb + 1] = column;
-    return access_make(t, index);
-}
-
-/* A value of its own: no other may be seen where this one is. */
-static int element(Gradient *g, int id, Affine row, Affine column)
-{
-    Access at = access_of(g, &node(g, id)->type, row, column);
-
-    g->lo->nmemo = 0;
-    return lower_value(g->lo, id, &at);
+    return tile_value(&g->t, &m, row, aff_const(0), NULL, 0);
 }
 
 /* Of a dot's operand, the element at `fold` of the axis that is folded, and at `free` of the other that is no batch's. */
 static int operand(Gradient *g, int dot, int which, Affine free, Affine fold)
 {
-    DotAxes        d = attr_dot(&node(g, dot)->attr);
-    const int64_t *batch = which ? d.bb : d.ab;
-    int            id = node(g, dot)->arg[which].id;
-    Affine         index[MAX_RANK];
+    TileMatrix m = tile_operand(g->lo, dot, which);
 
-    for (int i = 0; i < g->a->rank; i++)
-        index[i] = free;
-    for (int i = 0; i < d.nb; i++)
-        index[batch[i]] = g->lo->index[i];
-    index[which ? d.bc[0] : d.ac[0]] = fold;
-    Access at = access_make(&node(g, id)->type, index);
-
-    g->lo->nmemo = 0;
-    return lower_value(g->lo, id, &at);
+    return tile_value(&g->t, &m, free, fold, NULL, 0);
 }
 
 static int64_t folded(const Gradient *g, int dot)
@@ -89,21 +64,7 @@ static int64_t folded(const Gradient *g, int dot)
     return node(g, node(g, dot)->arg[0].id)->type.dim[attr_dot(&node(g, dot)->attr).ac[0]];
 }
 
-static int load_result(Gradient *g, int id, Affine row, Affine column)
-{
-    Access at = access_of(g, &node(g, id)->type, row, column);
-
-    return low_load(g->lo, node(g, id), g->lo->home[id], &at);
-}
-
-static void store_result(Gradient *g, int id, Affine row, Affine column, int value)
-{
-    Access at = access_of(g, &node(g, id)->type, row, column);
-
-    low_store(g->lo, node(g, id), g->lo->home[id], &at, value);
-}
-
-static int number(Gradient *g, double x) { return low_const(g->lo, g->t.loc, g->t.dtype, x); }
+static int number(Gradient *g, double x) { return tile_number(&g->t, x); }
 
 static void clear(Gradient *g, int id)
 {
@@ -113,7 +74,7 @@ static void clear(Gradient *g, int id)
 
     tile_open(&g->t, &o[0], t->dim[t->rank - 2], &row);
     tile_open_lanes(&g->t, &o[1], t->dim[t->rank - 1], &column);
-    store_result(g, id, row, column, number(g, 0));
+    tile_store(&g->t, id, row, column, number(g, 0));
     tile_close_all(&g->t, o, 2);
 }
 
@@ -158,7 +119,7 @@ static void keep_p(Gradient *g, int score)
     tile_open_unrolled(t, &o[0], g->rows, &row);
     tile_open_lanes(t, &o[1], g->count, &lane);
     Affine query = tile_plus(t, g->query, row), at = tile_place(t, row, BLOCK, lane);
-    int    lse = element(g, g->a->lse, query, aff_const(0)), x = tile_get(t, score, at);
+    int    lse = element(g, g->a->lse, query), x = tile_get(t, score, at);
 
     x = masked(g, tile_let(t, OP_mul, x, number(g, g->a->scale), 0), query, tile_plus(t, g->key, lane));
     tile_set(t, g->p, at, tile_let(t, OP_exp, tile_let(t, OP_sub, x, lse, 0), 0, 0));
@@ -174,7 +135,7 @@ static void keep_ds(Gradient *g, int dp)
     tile_open_unrolled(t, &o[0], g->rows, &row);
     tile_open_lanes(t, &o[1], g->count, &lane);
     Affine at = tile_place(t, row, BLOCK, lane);
-    int    own = element(g, g->a->own, tile_plus(t, g->query, row), aff_const(0));
+    int    own = element(g, g->a->own, tile_plus(t, g->query, row));
     int    x = tile_let(t, OP_mul, tile_get(t, g->p, at), tile_let(t, OP_sub, tile_get(t, dp, at), own, 0), 0);
 
     tile_set(t, g->ds, at, tile_let(t, OP_mul, x, number(g, g->a->scale_ds), 0));
@@ -198,9 +159,9 @@ static void move_sums(Gradient *g, const Sum *s, int sum, bool back)
     Affine at = tile_place(t, row, whole_lanes(width), lane), to = tile_plus(t, s->row, row);
 
     if (back)
-        store_result(g, s->dot, to, lane, tile_get(t, sum, at));
+        tile_store(&g->t, s->dot, to, lane, tile_get(t, sum, at));
     else
-        tile_set(t, sum, at, load_result(g, s->dot, to, lane));
+        tile_set(t, sum, at, tile_load(&g->t, s->dot, to, lane));
     tile_close_all(t, o, 2);
 }
 

@@ -166,7 +166,7 @@ void lower_rows(Lower *lo, const Node *nd)
     if (lower_is_sparse(nd->op))
         lower_sparse(lo, nd);
     else if (lower_is_attention(nd->op))
-        lower_attention(lo, nd);
+        (lo->limits->warp ? lower_attention_groups : lower_attention)(lo, nd);
     else if (nd->op == OP_cumsum)
         running_sum(lo, nd);
     else if (lo->in_order)

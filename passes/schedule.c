@@ -391,7 +391,7 @@ void schedule(Module *m, const PassOptions *o)
         KernelList out = { 0 };
 
         for (int k = 0; k < p->nkernel; k++)
-            if (!o->limits.warp && p->kernel[k]->flops < o->plain_flops)
+            if (p->kernel[k]->scheduled || (!o->limits.warp && p->kernel[k]->flops < o->plain_flops))
                 list_kernel(p, p->kernel[k], &out);
             else
                 schedule_kernel(p, p->kernel[k], o, &out);

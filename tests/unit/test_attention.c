@@ -11,13 +11,13 @@
 
 #include "passes/attention_group.h"
 #include "passes/gradient_rows.h"
-#include "tests/unit/parity.h"
+#include "tests/unit/parity_gpu.h"
 
-enum { ROUNDS = 40 };
+enum { ROUNDS = 40, GPU_ROUNDS = 24, PTX_ROUNDS = 6 };
 
 static const Loc nowhere;
 
-typedef struct Shape { int nb; int64_t batch[2], queries, keys, length, width; bool causal, turned; } Shape;
+typedef struct Shape { int nb; int64_t batch[2], queries, keys, length, width; bool causal, turned; Dtype dtype; } Shape;
 
 static Ref new_slot(Graph *g, SlotKind kind, Type t)
 {
@@ -38,11 +38,11 @@ static Ref argument(Graph *g, const Shape *s, int64_t rows, int64_t columns)
     dim[s->nb + 1] = s->turned ? rows : columns;
     perm[s->nb] = s->nb + 1;
     perm[s->nb + 1] = s->nb;
-    t = ty_make(DT_f32, s->nb + 2, dim);
+    t = ty_make(s->dtype, s->nb + 2, dim);
     return s->turned ? graph_transpose(g, nowhere, new_slot(g, SLOT_param, t), perm) : new_slot(g, SLOT_param, t);
 }
 
-static void write(Graph *g, Ref value)
+static void write_result(Graph *g, Ref value)
 {
     /* not the results themselves: what a slot gets is no part of a group */
     Ref half = graph_op1(g, OP_neg, nowhere, value);
@@ -65,10 +65,10 @@ static Module *net(const Shape *s)
     y = graph_make(g, OP_attention, nowhere, 3, arg, attr_scores(&m->mem, s->causal, .3), NULL, NULL);
     Node nd = *graph_at(g, y);
 
-    write(g, y);
+    write_result(g, y);
     grad_attention(g, &nd, y, adjoint, want, out);
     for (int i = 0; i < 3; i++)
-        write(g, out[i]);
+        write_result(g, out[i]);
     module_add_graph(m, g);
     return m;
 }
@@ -104,7 +104,8 @@ static bool is_one_kernel(const Graph *g)
     return true;
 }
 
-static void check_shape(Rng *r, const Shape *s, int lanes)
+/* lanes 0: for a GPU, on whose driver it runs if there is one. */
+static void check_shape(Rng *r, const Shape *s, int lanes, ParityGpu *gpu)
 {
     Parity p = parity_new(net(s));
     const char *error;
@@ -125,8 +126,19 @@ static void check_shape(Rng *r, const Shape *s, int lanes)
     if (error)
         fail_msg("%s", error);
     check_near(&p, value, "walker");
-    assert_int_equal(parity_run(&p, 0), 0);
-    check_near(&p, value, "cpu");
+    if (lanes) {
+        assert_int_equal(parity_run(&p, 0), 0);
+        check_near(&p, value, "cpu");
+    }
+    if (gpu) {
+        if ((error = parity_gpu_open(gpu, &p)))
+            fail_msg("%s", error);
+        parity_gpu_run(gpu, &p, 0);
+        check_near(&p, value, "GPU");
+        parity_gpu_close(gpu);
+        if (gpu->driver.nwarning && *gpu->driver.nwarning)
+            fail_msg("%d warnings of ptxrun", *gpu->driver.nwarning);
+    }
     parity_free(&p);
 }
 
@@ -138,19 +150,80 @@ static void test_shapes(void **state)
     for (int round = 0; round < ROUNDS; round++) {
         Shape s = { .nb = rng_below(&r, 3), .batch = { 1 + rng_below(&r, 2), 1 + rng_below(&r, 3) }, .queries = 1 + rng_below(&r, 40),
                     .keys = 1 + rng_below(&r, 90), .length = 1 + rng_below(&r, 40), .width = 1 + rng_below(&r, 40),
-                    .causal = rng_below(&r, 2), .turned = rng_below(&r, 2) };
+                    .causal = rng_below(&r, 2), .turned = rng_below(&r, 2), .dtype = DT_f32 };
 
-        check_shape(&r, &s, round % 2 ? 16 : 8);
+        check_shape(&r, &s, round % 2 ? 16 : 8, NULL);
     }
 }
 
-static int64_t scratch_of(int64_t length)
+/* Tiles of a GPU's groups: whole ones and not, of rows that are runs of 128 bits and not, of all sizes that fit. */
+static Shape gpu_shape(Rng *r, int round, int most)
 {
-    Shape   s = { .nb = 1, .batch = { 2 }, .queries = length, .keys = length, .length = 8, .width = 8, .causal = true };
+    Shape s = { .nb = rng_below(r, 3), .batch = { 1 + rng_below(r, 2), 1 + rng_below(r, 3) }, .queries = 1 + rng_below(r, most),
+                .keys = 1 + rng_below(r, most), .length = 1 + rng_below(r, 40), .width = 1 + rng_below(r, 40), .causal = rng_below(r, 2),
+                .turned = rng_below(r, 2), .dtype = round % 4 == 3 ? DT_f64 : DT_f32 };
+
+    if (round % 3 == 0)
+        s.queries = s.keys = most - most % 32;
+    if (round % 3 == 0)
+        s.length = s.width = round % 2 ? 32 : 64;
+    return s;
+}
+
+static void test_shapes_gpu(void **state)
+{
+    Rng r = { 5 };
+
+    (void)state;
+    for (int round = 0; round < GPU_ROUNDS; round++) {
+        Shape s = gpu_shape(&r, round, round == 6 ? 128 : 70);
+
+        check_shape(&r, &s, 0, NULL);
+    }
+}
+
+static void test_shapes_ptx(void **state)
+{
+    static const char *const seed[] = { "1", "7" };
+    ParityGpu gpu = { 0 };
+    Rng       r = { 9 };
+
+    (void)state;
+    if (!gpu_open(&gpu.driver)) {
+        print_message("# left out: NND_PTXRUN names no folder with ptxrun's libcuda.so.1\n");
+        skip();
+    }
+    for (int round = 0; round < PTX_ROUNDS; round++) {
+        Shape s = gpu_shape(&r, round, 40);
+
+        setenv("PTXRUN_SEED", seed[round % 2], 1);
+        check_shape(&r, &s, 0, &gpu);
+    }
+}
+
+/* A head so wide that not even the smallest tiles fit into group memory is written out, and comes to the same. */
+static void test_too_wide(void **state)
+{
+    Shape       s = { .queries = 20, .keys = 24, .length = 1200, .width = 1200, .causal = true, .dtype = DT_f32 };
+    Module     *m = net(&s);
+    int         n = 0;
+
+    (void)state;
+    assert_null(parity_lower(m, 0));
+    assert_false(is_one_kernel(m->graph[0]));
+    for (int id = 1; id < m->graph[0]->nnode; id++)
+        n += m->graph[0]->node[id].op == OP_attention;
+    assert_int_equal(n, 0);
+    module_free(m);
+}
+
+static int64_t scratch_of(int64_t length, int lanes)
+{
+    Shape   s = { .nb = 1, .batch = { 2 }, .queries = length, .keys = length, .length = 8, .width = 8, .causal = true, .dtype = DT_f32 };
     Module *m = net(&s);
     int64_t bytes;
 
-    assert_null(parity_lower(m, 16));
+    assert_null(parity_lower(m, lanes));
     bytes = m->plan[0]->scratch_bytes;
     module_free(m);
     return bytes;
@@ -160,17 +233,19 @@ static int64_t scratch_of(int64_t length)
 static void test_memory(void **state)
 {
     (void)state;
-    for (int64_t length = 256; length <= 2048; length *= 2) {
-        int64_t once = scratch_of(length), twice = scratch_of(2 * length);
+    for (int lanes = 0; lanes <= 16; lanes += 16)
+        for (int64_t length = 256; length <= 2048; length *= 2) {
+            int64_t once = scratch_of(length, lanes), twice = scratch_of(2 * length, lanes);
 
-        assert_true(twice <= 2 * once);
-        assert_true(once < 2 * length * length);
-    }
+            assert_true(twice <= 2 * once);
+            assert_true(once < 2 * length * length);
+        }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_shapes), cmocka_unit_test(test_memory) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_shapes), cmocka_unit_test(test_shapes_gpu), cmocka_unit_test(test_shapes_ptx),
+                                        cmocka_unit_test(test_too_wide), cmocka_unit_test(test_memory) };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,50 @@
+/* lower_attention_gpu.h - pieces of attention by groups of threads: tiles in group memory, and products of them. */
+#ifndef NND_PASSES_LOWER_ATTENTION_GPU_H
+#define NND_PASSES_LOWER_ATTENTION_GPU_H
+
+#include "passes/attention_gpu.h"
+#include "passes/lower_tile.h"
+
+typedef struct AttentionThreads {
+    Tiles          t;
+    AttentionShape s;
+    Affine         y, x;       /* the thread's place, where block loops over both are open */
+    Guard          group;      /* holds for the group's number where not all groups come; size 0: they do.  Said again where results are stored,
+                                * so that the verifier sees whose they are */
+} AttentionThreads;
+
+/* Rows of a matrix from `first` on, below `count`; count is whole if the tiles are. */
+typedef struct AttentionRows { Affine first; int64_t count; bool whole; } AttentionRows;
+
+/* A group's number is that of a tile times the heads plus that of a head, which is cut into the batch's indices;
+ * returns that of the tile. */
+int64_t att_heads(const AttentionThreads *a);
+Affine  att_cut(AttentionThreads *a, Affine number, int64_t tiles);
+
+int64_t att_threads(const AttentionThreads *a);
+/* Place in a local of `each` registers a thread, of the thread at hand. */
+Affine att_own(const AttentionThreads *a, int64_t each, Affine rest);
+/* own rows a thread has; scores in one of them; results: runs of lanes, of so many columns */
+int    att_rows(const AttentionThreads *a);
+int    att_scores(const AttentionThreads *a);
+int64_t att_runs(const AttentionThreads *a, int64_t columns);
+
+/* Loops over the threads down, and over those across. */
+void   att_open_down(AttentionThreads *a, Open *o);
+void   att_open_across(AttentionThreads *a, Open *o);
+
+/* To group memory: n rows of m, and zeros where it ends; `columns` are whole runs, step from row to row. */
+void   att_load(AttentionThreads *a, const TileMatrix *m, int local, const AttentionRows *rows, int n, int64_t columns, int64_t step);
+
+/* For the thread: to[row, score] = sum over columns of x[own row] * y[other row]; `count` of the columns are not 0. */
+void   att_products(AttentionThreads *a, int x, int y, int64_t step, int64_t count, int to);
+/* to[row, column] += sum over other rows of weight[own row, other row] * y[other row, column] */
+void   att_add_up(AttentionThreads *a, int weight, int y, int64_t step, int64_t columns, int to);
+/* The thread's results, of own rows that are there, each by its row's divisor (a local of one number a row; -1: as they are); such a local. */
+void   att_store(AttentionThreads *a, int from, int64_t columns, int to, const AttentionRows *rows, int divisor);
+void   att_store_numbers(AttentionThreads *a, int from, int to, const AttentionRows *rows);
+
+/* A score, -inf where the query doesn't see the key. */
+int    att_masked(AttentionThreads *a, int score, const Guard *guard, int n);
+
+#endif
