@@ -79,10 +79,9 @@ pack()
 }
 
 pack_programs()
-{
-    ls "$dir" | grep -vxE 'data|.*\.tar\.xz' >"$dir/programs.list" && tar -C "$dir" -cf - -T "$dir/programs.list" | xz -T1 >"$dir/programs.tar.xz" &&
-        (cd "$dir" && xargs rm -rf <programs.list && rm programs.list)
-}
+(
+    cd "$dir" && set -- $(ls | grep -vxE 'data|.*\.tar\.xz') && tar -cf - "$@" | xz -T1 >programs.tar.xz && rm -rf "$@"
+)
 
 # few DATA - the rows of the test, six times over, instead of those to train with.
 few()
