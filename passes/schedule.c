@@ -15,7 +15,7 @@ enum { TURN_MIN = 1 << 16 };
 
 /* ---- taking apart ---- */
 
-static Nest nest_open(Plan *p, Kernel *k, const Limits *limits)
+Nest nest_open(Plan *p, Kernel *k, const Limits *limits)
 {
     Nest nest = { .p = p, .mem = &p->m->mem, .limits = limits, .k = k, .body = k->body };
 
@@ -390,6 +390,8 @@ void schedule(Module *m, const PassOptions *o)
         Plan *p = m->plan[i];
         KernelList out = { 0 };
 
+        if (o->limits.warp)
+            schedule_gpu_rows(p, &o->limits);
         for (int k = 0; k < p->nkernel; k++)
             if (p->kernel[k]->scheduled || (!o->limits.warp && p->kernel[k]->flops < o->plain_flops))
                 list_kernel(p, p->kernel[k], &out);

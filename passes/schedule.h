@@ -16,6 +16,8 @@ typedef struct Nest {
     bool        turned;              /* the last loop but one is a block of a transposed operand, to be unrolled */
 } Nest;
 
+Nest   nest_open(Plan *p, Kernel *k, const Limits *limits);
+
 /* How statements lie in memory along a loop. */
 typedef struct Strides { int unit, none, other; } Strides;
 void   strides_of(const Stmt *s, int var, Strides *st);
@@ -49,7 +51,9 @@ Stmt  *schedule_sums(Nest *nest, int lanes);
 
 /* schedule_merge.c: kernels that run over the same rows, one behind the other, become one. */
 void   schedule_merge(Plan *p);
-/* schedule_gpu_merge.c: the same for a GPU: kernels of points behind and beside each other. */
+/* schedule_gpu_rows.c: the same for a GPU, before others are scheduled. */
+void   schedule_gpu_rows(Plan *p, const Limits *limits);
+/* schedule_gpu_merge.c: for a GPU, kernels of points behind each other, any beside each other. */
 void   schedule_gpu_merge(Plan *p);
 
 #endif

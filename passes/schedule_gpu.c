@@ -269,11 +269,9 @@ static bool is_aligned(Affine a, int var, int64_t n)
     return aligned;
 }
 
-bool gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes)
+bool gpu_side_by_side(const Nest *nest, const Stmt *list, int var, int lanes)
 {
-    if (extent % lanes || gpu_has(list, ST_FOR) || gpu_has(list, ST_PICK))
-        return false;
-    for (Stmt *s = list; s; s = s->next) {
+    for (const Stmt *s = list; s; s = s->next) {
         const Buffer *b = s->kind == ST_LOAD || s->kind == ST_STORE ? &nest->p->buf[s->buf] : NULL;
 
         for (int i = 0; s->kind == ST_WITHIN && i < s->nguard; i++)
@@ -285,6 +283,11 @@ bool gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, in
             return false;
     }
     return true;
+}
+
+bool gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes)
+{
+    return extent % lanes == 0 && !gpu_has(list, ST_FOR) && !gpu_has(list, ST_PICK) && gpu_side_by_side(nest, list, var, lanes);
 }
 
 int gpu_threads(int64_t units)

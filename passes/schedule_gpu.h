@@ -48,6 +48,8 @@ int    gpu_let(Gpu *g, KList *l, Op op, Dtype dtype, Dtype from, int narg, const
 bool   gpu_has(const Stmt *list, StmtKind kind);
 /* May `lanes` neighbours along a loop with this variable be one access of all that the list loads and stores along it? */
 bool   gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes);
+/* Do they stand side by side, wherever they stand? */
+bool   gpu_side_by_side(const Nest *nest, const Stmt *list, int var, int lanes);
 int64_t gpu_results(const Nest *nest);
 
 enum { GPU_HEADS = 4 };
@@ -74,6 +76,11 @@ void   gpu_declare(Gpu *g, KList *l, const Stmt *local);
 /* In the nest's own numbering, a body for it: the local takes parts buf[at + step * part] in order, then comes the rest (schedule_gpu_split.c).
  * The map is made anew, as there are more variables. */
 Stmt  *gpu_add_parts(Gpu *g, const Stmt *local, Op op, Stmt *rest, int buf, Affine at, int64_t step, int64_t parts);
+
+/* The fold of an `each 1` local, from `at` on; and where a best stands: the least index of the row's threads that have it.  row: the loop over
+ * the rows of a group, -1: it has one. */
+int    gpu_fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int64_t count);
+int    gpu_least_index(Gpu *g, const GpuHead *h, int lanes, int row, int best, KList *l);
 
 /* Threads of a group where each has one of so many units. */
 int    gpu_threads(int64_t units);

@@ -9,6 +9,7 @@
  * are one launch, and so are the products, sums and points that one step of the way back needs.
  */
 #include "passes/schedule_gpu_merge.h"
+#include "passes/schedule_gpu_rows.h"
 
 #include <string.h>
 
@@ -16,7 +17,7 @@ enum { FARTHEST = 256, FAR = 32, LONG_WHAT = 60 };
 
 /* ---- what touches what ---- */
 
-static bool same_memory(const Plan *p, int a, int b)
+bool gpu_same_memory(const Plan *p, int a, int b)
 {
     const Buffer *x = &p->buf[a], *y = &p->buf[b];
 
@@ -26,7 +27,7 @@ static bool same_memory(const Plan *p, int a, int b)
 static bool touches(const Plan *p, const Stmt *s, int buf, bool write_only)
 {
     for (; s; s = s->next) {
-        if ((s->kind == ST_STORE || (s->kind == ST_LOAD && !write_only)) && same_memory(p, s->buf, buf))
+        if ((s->kind == ST_STORE || (s->kind == ST_LOAD && !write_only)) && gpu_same_memory(p, s->buf, buf))
             return true;
         if (touches(p, s->body, buf, write_only))
             return true;
@@ -35,12 +36,12 @@ static bool touches(const Plan *p, const Stmt *s, int buf, bool write_only)
 }
 
 /* Does b touch what a writes, or write what a loads? */
-static bool depends(const Plan *p, const Stmt *a, const Stmt *b)
+bool gpu_depends(const Plan *p, const Stmt *a, const Stmt *b)
 {
     for (; b; b = b->next) {
         if ((b->kind == ST_LOAD || b->kind == ST_STORE) && touches(p, a, b->buf, b->kind == ST_LOAD))
             return true;
-        if (depends(p, a, b->body))
+        if (gpu_depends(p, a, b->body))
             return true;
     }
     return false;
@@ -49,7 +50,7 @@ static bool depends(const Plan *p, const Stmt *a, const Stmt *b)
 static bool item_depends(const Merge *m, const Item *item, const Kernel *k)
 {
     for (int i = 0; i < item->n; i++)
-        if ((k->scan && item->k[i]->scan == k->scan) || depends(m->p, item->k[i]->body, k->body))
+        if ((k->scan && item->k[i]->scan == k->scan) || gpu_depends(m->p, item->k[i]->body, k->body))
             return true;
     return false;
 }

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-enum { LEAST_ROW = 32, LONG_ROW = 1024, VERY_LONG_ROW = 8192, GROUP = 256, MOST = 1024, COLUMNS = 32, AHEAD = 4, CHUNK = 16 };
+enum { LEAST_ROW = 32, LONG_ROW = 1024, VERY_LONG_ROW = 8192, GROUP = 256, COLUMNS = 32, FEW_COLUMNS = 8, AHEAD = 4, FAR_AHEAD = 16, CHUNK = 16 };
 
 typedef struct Reduce {
     Gpu    *g;
@@ -49,24 +49,24 @@ static Stmt *written_out(Gpu *g, int var, int64_t n, Stmt *body)
     return loop;
 }
 
-/* Elements first, first + by, ... of a row: AHEAD of them are looked up together, and only the last may be missing. */
+/* Elements first, first + by, ... of a row: some of them are looked up together, and only the last may be missing. */
 static void elements(Reduce *r, const GpuHead *h, Affine first, int64_t by, const int *local, Affine at, KList *l)
 {
     Gpu    *g = r->g;
-    int64_t whole = h->length / by;
+    int64_t whole = h->length / by, ahead = whole >= 2 * FAR_AHEAD ? FAR_AHEAD : AHEAD;
     Affine  e;
 
-    if (whole >= AHEAD) {
+    if (whole >= ahead) {
         int turn = gpu_var(g), some = gpu_var(g);
 
-        e = aff_add(g->mem, first, aff_add(g->mem, aff_var(g->mem, turn, AHEAD * by), aff_var(g->mem, some, by)));
-        kern_append(l, gpu_for(g, turn, whole / AHEAD, written_out(g, some, AHEAD, element(r, h, e, 0, local, at))));
+        e = aff_add(g->mem, first, aff_add(g->mem, aff_var(g->mem, turn, ahead * by), aff_var(g->mem, some, by)));
+        kern_append(l, gpu_for(g, turn, whole / ahead, written_out(g, some, ahead, element(r, h, e, 0, local, at))));
     }
-    if (whole % AHEAD) {
+    if (whole % ahead) {
         int some = gpu_var(g);
 
-        e = aff_add(g->mem, aff_add(g->mem, first, aff_const(whole / AHEAD * AHEAD * by)), aff_var(g->mem, some, by));
-        kern_append(l, written_out(g, some, whole % AHEAD, element(r, h, e, 0, local, at)));
+        e = aff_add(g->mem, aff_add(g->mem, first, aff_const(whole / ahead * ahead * by)), aff_var(g->mem, some, by));
+        kern_append(l, written_out(g, some, whole % ahead, element(r, h, e, 0, local, at)));
     }
     if (h->length % by) {
         e = aff_add(g->mem, first, aff_const(whole * by));
@@ -74,7 +74,7 @@ static void elements(Reduce *r, const GpuHead *h, Affine first, int64_t by, cons
     }
 }
 
-static int fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int64_t count)
+int gpu_fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int64_t count)
 {
     Stmt *s = kern_add(g->mem, l, ST_FOLD, g->nest->k->loc);
 
@@ -92,14 +92,11 @@ static int fold(Gpu *g, KList *l, Op op, Dtype dtype, int local, Affine at, int6
 /* at: the thread's own place, around: that of the first of its row. */
 typedef struct Place { Affine at, around; int row, thread; } Place;
 
-static Stmt *threads(Reduce *r, const Place *p, Stmt *body) { return gpu_block(r->g, p->thread, r->lanes, body); }
-
-static Place new_threads(Reduce *r, int row)
+static Place new_threads(Gpu *g, int lanes, int row)
 {
-    Gpu  *g = r->g;
     Place p = { .row = row, .thread = gpu_var(g) };
 
-    p.around = row < 0 ? aff_const(0) : aff_var(g->mem, row, r->lanes);
+    p.around = row < 0 ? aff_const(0) : aff_var(g->mem, row, lanes);
     p.at = aff_add(g->mem, p.around, aff_var(g->mem, p.thread, 1));
     return p;
 }
@@ -107,21 +104,20 @@ static Place new_threads(Reduce *r, int row)
 static void fold_elements(Reduce *r, GpuHead *h, int row, KList *l)
 {
     Gpu    *g = r->g;
-    Place   p = new_threads(r, row);
+    Place   p = new_threads(g, r->lanes, row);
     int     local[2] = { h->each[0], h->each[2] };
     KList   body = { 0 };
 
     elements(r, h, aff_var(g->mem, p.thread, 1), r->lanes, local, p.at, &body);
     if (h->nlocal == 2)         /* a fold spends what it folds, and who has the best is asked behind it */
         gpu_set(g, &body, h->each[1], h->local[0]->dtype, p.at, gpu_get(g, &body, h->each[0], h->local[0]->dtype, p.at));
-    kern_append(l, threads(r, &p, body.first));
+    kern_append(l, gpu_block(g, p.thread, r->lanes, body.first));
 }
 
 /* Of all threads that have the best, or a nan if that is the best, the least index. */
-static int least_index(Reduce *r, GpuHead *h, int row, int best, KList *l)
+int gpu_least_index(Gpu *g, const GpuHead *h, int lanes, int row, int best, KList *l)
 {
-    Gpu  *g = r->g;
-    Place p = new_threads(r, row);
+    Place p = new_threads(g, lanes, row);
     Dtype dt = h->local[0]->dtype;
     KList body = { 0 };
     int   own = gpu_get(g, &body, h->each[1], dt, p.at), index = gpu_get(g, &body, h->each[2], DT_i32, p.at), choice[3];
@@ -136,8 +132,8 @@ static int least_index(Reduce *r, GpuHead *h, int row, int best, KList *l)
     none->dtype = dt;
     none->number = INFINITY;
     gpu_set(g, &body, h->each[0], dt, p.at, gpu_let(g, &body, OP_select, dt, dt, 3, choice));
-    kern_append(l, threads(r, &p, body.first));
-    index = fold(g, l, OP_minimum, dt, h->each[0], p.around, r->lanes);
+    kern_append(l, gpu_block(g, p.thread, lanes, body.first));
+    index = gpu_fold(g, l, OP_minimum, dt, h->each[0], p.around, lanes);
     return gpu_let(g, l, OP_cast, DT_i32, dt, 1, &index);
 }
 
@@ -153,12 +149,12 @@ static void write_row(Reduce *r, Affine number, int row, bool whole, KList *l)
         int    value;
 
         fold_elements(r, h, row, l);
-        value = fold(g, l, h->op, h->local[0]->dtype, h->each[0], around, r->lanes);
+        value = gpu_fold(g, l, h->op, h->local[0]->dtype, h->each[0], around, r->lanes);
         for (int j = 0; j < h->nlocal; j++)
             gpu_declare(g, l, h->local[j]);
         gpu_set(g, l, h->local[0]->id, h->local[0]->dtype, aff_const(0), value);
         if (h->nlocal == 2)
-            gpu_set(g, l, h->local[1]->id, DT_i32, aff_const(0), least_index(r, h, row, value, l));
+            gpu_set(g, l, h->local[1]->id, DT_i32, aff_const(0), gpu_least_index(g, h, r->lanes, row, value, l));
     }
     kern_append(l, gpu_below(g, number, r->results, whole, gpu_copy(g, r->rest)));
 }
@@ -267,7 +263,7 @@ static void write_chunks(Reduce *r)
     e = aff_add(g->mem, at, aff_add(g->mem, aff_var(g->mem, group, chunk), aff_var(g->mem, turn, r->lanes)));
     kern_append(&body, written_out(g, turn, chunk / r->lanes, element(r, h, e, h->length % chunk ? h->length : 0, part.each, at)));
     kern_append(&l, gpu_block(g, thread, r->lanes, body.first));
-    value = fold(g, &l, h->op, dt, part.each[0], aff_const(0), r->lanes);
+    value = gpu_fold(g, &l, h->op, dt, part.each[0], aff_const(0), r->lanes);
     store = kern_add(g->mem, &l, ST_STORE, h->local[0]->loc);
     store->dtype = dt;
     store->buf = buf;
@@ -319,7 +315,7 @@ static void choose_threads(Reduce *r)
     int64_t length = longest(r);
 
     r->rows = 1;
-    r->lanes = length >= VERY_LONG_ROW ? MOST : GROUP;
+    r->lanes = GROUP;
     if (length >= LONG_ROW || (r->results < GPU_GROUPS && length >= GROUP))
         return;
     r->lanes = GPU_WARP;
@@ -329,10 +325,8 @@ static void choose_threads(Reduce *r)
 /* 32 bytes that are neighbours are one access as well as 128 are: where rows are few, 8 of them are a group's. */
 static void choose_columns(Reduce *r)
 {
-    bool long_row = longest(r) >= LONG_ROW / 2;
-
-    r->rows = r->results >= COLUMNS * GPU_GROUPS ? COLUMNS : COLUMNS / 4;
-    r->lanes = r->rows == COLUMNS ? (long_row ? 32 : 8) : long_row ? 64 : 32;
+    r->rows = r->results >= COLUMNS * GPU_GROUPS ? COLUMNS : FEW_COLUMNS;
+    r->lanes = GROUP / r->rows;
 }
 
 bool gpu_reduce(Gpu *g)

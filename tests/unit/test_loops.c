@@ -217,8 +217,9 @@ static void test_counted(void **state)
 
 /* ---- digits ---- */
 
-/* store b0[weight[0]*i2 + weight[1]*i3 + weight[2]*i1], i2 and i3 digits of coef[0]*i0 + coef[1]*i1; i0 is looked at */
-typedef struct Cut { int64_t extent[2], coef[2], digit[2], by[2], weight[3]; } Cut;
+/* store b0[weight[0]*i2 + weight[1]*i3 + weight[2]*i1], i2 and i3 digits of coef[0]*i0 + coef[1]*i1, where most[0]*i2 + most[1]*i1 < below, if
+ * that is not 0; i0 is looked at */
+typedef struct Cut { int64_t extent[2], coef[2], digit[2], by[2], weight[3], most[2], below; } Cut;
 
 static Cut arb_cut(Rng *r)
 {
@@ -234,6 +235,9 @@ static Cut arb_cut(Rng *r)
     c.by[1] = rng_below(r, 4) ? c.digit[0] * c.by[0] : 1 + rng_below(r, 4);
     for (int i = 0; i < 3; i++)
         c.weight[i] = rng_below(r, i < 2 ? 8 : 3);
+    for (int i = 0; i < 2; i++)
+        c.most[i] = rng_below(r, 3);
+    c.below = rng_below(r, 2) * (1 + rng_below(r, 4));
     return c;
 }
 
@@ -244,22 +248,41 @@ static int64_t cut_place(const Cut *c, int64_t i0, int64_t i1)
     return c->weight[0] * (number / c->by[0] % c->digit[0]) + c->weight[1] * (number / c->by[1] % c->digit[1]) + c->weight[2] * i1;
 }
 
+static bool cut_stores(const Cut *c, int64_t i0, int64_t i1)
+{
+    int64_t number = c->coef[0] * i0 + c->coef[1] * i1;
+
+    return !c->below || c->most[0] * (number / c->by[0] % c->digit[0]) + c->most[1] * i1 < c->below;
+}
+
 static bool cut_meets(const Cut *c)
 {
     for (int64_t p = 0; p < c->extent[0] * c->extent[1]; p++)
         for (int64_t q = 0; q < c->extent[0] * c->extent[1]; q++)
-            if (p / c->extent[1] != q / c->extent[1]
+            if (p / c->extent[1] != q / c->extent[1] && cut_stores(c, p / c->extent[1], p % c->extent[1])
+                && cut_stores(c, q / c->extent[1], q % c->extent[1])
                 && cut_place(c, p / c->extent[1], p % c->extent[1]) == cut_place(c, q / c->extent[1], q % c->extent[1]))
                 return true;
     return false;
+}
+
+static Stmt *cut_within(Arena *mem, const Cut *c, Stmt *body)
+{
+    Guard *guard = arena_new(mem, Guard);
+    KList  l = { 0 };
+
+    *guard = (Guard){ aff_add(mem, aff_var(mem, 2, c->most[0]), aff_var(mem, 1, c->most[1])), c->below };
+    *kern_add(mem, &l, ST_WITHIN, (Loc){ 0 }) = (Stmt){ .kind = ST_WITHIN, .dtype = DT_bool, .nguard = 1, .guard = guard };
+    *kern_add(mem, &l, ST_IF, (Loc){ 0 }) = (Stmt){ .kind = ST_IF, .narg = 1, .body = body };
+    return l.first;
 }
 
 static const char *ask_cut(Arena *mem, const Cut *c)
 {
     Buffer buf = { .seg = SEG_SCRATCH, .dtype = DT_f32, .count = COUNT };
     Plan   p = { .buf = &buf, .nbuf = 1 };
-    KList  list[3] = { { 0 } };
-    Kernel k = { .name = "k", .nvar = 4 };
+    KList  list[3] = { { 0 } }, stored = { 0 };
+    Kernel k = { .name = "k", .nvar = 4, .nvalue = 1 };
     Affine number = aff_add(mem, aff_var(mem, 0, c->coef[0]), aff_var(mem, 1, c->coef[1]));
     Stmt  *s;
 
@@ -267,8 +290,9 @@ static const char *ask_cut(Arena *mem, const Cut *c)
         s = kern_add(mem, &list[2], ST_PART, (Loc){ 0 });
         *s = (Stmt){ .kind = ST_PART, .id = 2 + i, .extent = c->digit[i], .count = c->by[i], .at = number };
     }
-    s = kern_add(mem, &list[2], ST_STORE, (Loc){ 0 });
+    s = kern_add(mem, &stored, ST_STORE, (Loc){ 0 });
     s->at = aff_add(mem, aff_add(mem, aff_var(mem, 2, c->weight[0]), aff_var(mem, 3, c->weight[1])), aff_var(mem, 1, c->weight[2]));
+    kern_append(&list[2], c->below ? cut_within(mem, c, stored.first) : stored.first);
     for (int v = 1; v >= 0; v--) {
         s = kern_add(mem, &list[v], ST_FOR, (Loc){ 0 });
         s->id = v;
