@@ -16,8 +16,6 @@
  *   a kernel writes a slot in place only if it reads it solely at the element that it writes.
  * A write that can't obey is deferred: its value goes to scratch and a copy at the end writes the slot.
  */
-#include "passes/attention_gpu.h"
-#include "passes/attention_group.h"
 #include "passes/fuse.h"
 #include "passes/lower.h"
 #include "passes/move.h"
@@ -231,32 +229,17 @@ static bool readers_allow(Fuse *f, int id, int k)
 
 /* ---- decisions ---- */
 
-/* The log-sum-exp of scores is found where these are. */
-static bool try_attention(Fuse *f, int id)
-{
-    const Node *nd = at(f, id);
-
-    for (int j = 1; j < id; j++) {
-        const Node *of = at(f, j);
-
-        if (of->op != OP_attention || of->arg[0].id != nd->arg[0].id || of->arg[1].id != nd->arg[1].id
-            || attr_causal(&of->attr) != attr_causal(&nd->attr) || attr_scale(&of->attr) != attr_scale(&nd->attr)
-            || f->scan[j] != f->scan[id] || !readers_allow(f, id, f->kernel[j]))
-            continue;
-        put(f, id, f->kernel[j]);
-        return true;
-    }
-    return false;
-}
-
 /* Of a window's largest element, the place: found where the element is, as its kernel has the window at hand.  Rows are longer than
  * that, and taken by loops of their own kind. */
 static bool try_sibling(Fuse *f, int id)
 {
     const Node *nd = at(f, id);
+    int         with = fuse_with_attention(f, id);
 
-    if (nd->op == OP_attention_lse)
-        return try_attention(f, id);
+    if (with && readers_allow(f, id, with)) {
+        put(f, id, with);
+        return true;
+    }
     int64_t each = ty_count(&at(f, nd->arg[0].id)->type) / ty_count(&nd->type);
 
     for (int j = 1; nd->op == OP_argmax && each <= WINDOW && j < id; j++) {
@@ -470,17 +453,6 @@ static void put_group(Fuse *f, int id)
     each_kernel(f, id, true, visit_add, &k);
 }
 
-static void find_groups(Fuse *f, const Limits *limits)
-{
-    AttentionGradient *a;
-    int n = attention_gradients(f->g, &a), member[ATTENTION_NODES];
-
-    f->group = arena_array(f->mem, int, f->g->nnode);
-    for (int i = 0; i < n; i++)
-        for (int j = f->scan[a[i].p] || !attention_gradient_fits(limits, f->g, &a[i]) ? -1 : attention_members(f->g, &a[i], member) - 1; j >= 0; j--)
-            f->group[member[j]] = i + 1;
-}
-
 /* Kernels for all nodes, numbered in order of making. */
 static void assign(Fuse *f)
 {
@@ -562,7 +534,7 @@ static Graph *fuse_graph(const Graph *from, const Limits *limits)
     bool *defer = arena_array(mem, bool, from->m->nslot + 1);
 
     for (;;) {
-        Fuse f = { .mem = mem };
+        Fuse f = { .mem = mem, .limits = limits };
         int slot;
 
         f.g = prepare(from, defer, &f.alone);
@@ -577,7 +549,7 @@ static Graph *fuse_graph(const Graph *from, const Limits *limits)
         f.steps = scan_steps(f.g);
         f.leave = arena_array(mem, int, scan_free_number(f.g) + 1);
         mark_must(&f);
-        find_groups(&f, limits);
+        fuse_attention(&f);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])
                 f.must[f.g->node[id].arg[0].id] = "a slot gets a copy of it, later";

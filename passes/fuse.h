@@ -16,6 +16,7 @@ typedef struct FuseKernel {
 typedef struct Fuse {
     Graph      *g;
     Arena      *mem;
+    const Limits *limits;
     int        *kernel;    /* of each node; 0: floats to its users */
     const char **must;     /* why it needs memory: written, or read many times by a contraction; NULL: it may do without */
     const char **why;      /* of each node, for people: why it is not with its neighbours, or is */
@@ -37,6 +38,10 @@ bool fuse_slot_written(const Fuse *f, int slot);
 
 /* Node id floats and is used by kernel k: marks what k uses through it as used inside k or stored for it. */
 void fuse_mark_inside(const Fuse *f, int id, int k, bool *inside, bool *stored);
+
+/* What of attention goes together (fuse_attention.c): sets group; the kernel that finds id besides what it is for, 0: none. */
+void fuse_attention(Fuse *f);
+int  fuse_with_attention(const Fuse *f, int id);
 
 /* What is stored only for other kernels floats, where it follows from one stored value at little cost (fuse_again.c). */
 void fuse_again(Fuse *f);

@@ -448,8 +448,10 @@ static Type kernel_domain(const Lower *lo, const Node *nd, Type last)
 
     if (lower_is_rows(nd->op))
         return lower_rows_domain(lo, nd);
-    if (a)
-        last.rank = a->rank - 2;
+    if (!a)
+        return last;
+    last = lo->g->node[a->score].type;
+    last.rank = a->rank - 2;
     return last;
 }
 

@@ -186,6 +186,19 @@ static Access access_of(const Lower *lo, const TileMatrix *m, Affine row, Affine
     return access_make(&node(lo, m->node)->type, index);
 }
 
+TileMatrix tile_turned(const Lower *lo, int id)
+{
+    const Node *nd = node(lo, id);
+    TileMatrix  from = tile_matrix(lo, nd->arg[0].id), m = { .node = id };
+
+    for (int i = 0; i < nd->type.rank; i++) {
+        int axis = (int)nd->attr.v[i];
+
+        *(axis == from.row ? &m.row : axis == from.column ? &m.column : &m.batch[axis]) = i;
+    }
+    return m;
+}
+
 int tile_value(const Tiles *t, const TileMatrix *m, Affine row, Affine column, const Guard *guard, int n)
 {
     Access at = access_of(t->lo, m, row, column);
@@ -202,10 +215,20 @@ int tile_load(const Tiles *t, int id, Affine row, Affine column)
     return low_load(t->lo, node(t->lo, id), t->lo->home[id], &at);
 }
 
+static void store(const Tiles *t, TileMatrix m, Affine row, Affine column, int value)
+{
+    Access at = access_of(t->lo, &m, row, column);
+
+    if (t->lo->home[m.node] >= 0)
+        low_store(t->lo, node(t->lo, m.node), t->lo->home[m.node], &at, value);
+}
+
 void tile_store(const Tiles *t, int id, Affine row, Affine column, int value)
 {
-    TileMatrix m = tile_matrix(t->lo, id);
-    Access     at = access_of(t->lo, &m, row, column);
+    const Lower *lo = t->lo;
 
-    low_store(t->lo, node(t->lo, id), t->lo->home[id], &at, value);
+    store(t, tile_matrix(lo, id), row, column, value);
+    for (int i = id + 1; i < lo->g->nnode; i++)
+        if (node(lo, i)->kernel == lo->number && node(lo, i)->op == OP_transpose && node(lo, i)->arg[0].id == id)
+            store(t, tile_turned(lo, i), row, column, value);
 }

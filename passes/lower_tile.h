@@ -34,12 +34,13 @@ typedef struct TileMatrix { int node, batch[MAX_RANK], row, column; } TileMatrix
 
 TileMatrix tile_matrix(const Lower *lo, int id);                /* the last two axes, or the last of a number a row */
 TileMatrix tile_operand(const Lower *lo, int dot, int which);   /* of a product over one axis: that one is the columns */
+TileMatrix tile_turned(const Lower *lo, int id);                /* what a transpose of such a one makes of it */
 int64_t tile_rows(const Lower *lo, const TileMatrix *m);
 int64_t tile_columns(const Lower *lo, const TileMatrix *m);
 
 /* An element, 0 where the guards don't hold.  A value of its own: no other may be seen where this one is. */
 int    tile_value(const Tiles *t, const TileMatrix *m, Affine row, Affine column, const Guard *guard, int n);
-/* In the kernel's own result. */
+/* In the kernel's own result; stored where others read it, and where they read its transposes that are in the kernel. */
 int    tile_load(const Tiles *t, int id, Affine row, Affine column);
 void   tile_store(const Tiles *t, int id, Affine row, Affine column, int value);
 

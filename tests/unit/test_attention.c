@@ -189,16 +189,15 @@ static void test_shapes_ptx(void **state)
     Rng       r = { 9 };
 
     (void)state;
-    if (!gpu_open(&gpu.driver)) {
-        print_message("# left out: NND_PTXRUN names no folder with ptxrun's libcuda.so.1\n");
-        skip();
-    }
+    if (!gpu_open(&gpu.driver))
+        gpu_left_out();
     for (int round = 0; round < PTX_ROUNDS; round++) {
         Shape s = gpu_shape(&r, round, 40);
 
         setenv("PTXRUN_SEED", seed[round % 2], 1);
         check_shape(&r, &s, 0, &gpu);
     }
+    gpu_close(&gpu.driver);
 }
 
 /* A head so wide that not even the smallest tiles fit into group memory is written out, and comes to the same. */
