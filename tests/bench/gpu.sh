@@ -144,13 +144,21 @@ first()
     fi
 }
 
-# suite TEST - a test of the tree, on the GPU.
+# suite TEST [PART] - a test of the tree, or its part 2/8, on the GPU.
 suite()
 {
     [ -x "$dir/$1" ] || return
-    begun=$(date +%s)
-    NND_GPU=real NND_ROOT=$top timeout 100 "$dir/$1" >"$work/$1.out" 2>&1 || { fail "$1"; grep -E '^\[ *(ERROR|LINE|FAILED)|^# ' "$work/$1.out" | cut -c 1-300 | head -n 40; }
-    echo "$1: $(grep -c '^\[       OK' "$work/$1.out") well, $(($(date +%s) - begun)) s"
+    begun=$(date +%s) part=${2-}
+    told=$work/$1-${part%/*}.out
+    NND_GPU=real NND_ROOT=$top NND_PART=$part timeout 90 "$dir/$1" >"$told" 2>&1 || { fail "$1"; grep -E '^\[ *(ERROR|LINE|FAILED)|^# ' "$told" | cut -c 1-300 | head -n 40; }
+    echo "$1 $part: $(grep -c '^\[       OK' "$told") well, $(($(date +%s) - begun)) s"
+}
+
+# All tests beside each other, the largest in parts.
+suites()
+{
+    for test in test_parity test_nvptx; do suite $test >"$work/$test.said" 2>&1 & done
+    for part in 1 2 3 4 5 6 7 8; do suite test_gpu_layers $part/8 >"$work/test_gpu_layers-$part.said" 2>&1 & done
 }
 
 # unpack DIR - what is packed there, to where it can be run: dir has the programs.
@@ -178,10 +186,11 @@ run()
         NND_CUDA=$how "$dir/test_cuda" >"$work/out" 2>&1 || { fail "test_cuda, $how"; cat "$work/out"; }
         echo "test_cuda ${how:-as chosen}: $(grep -c '^\[       OK' "$work/out") well"
     done
-    for test in $tests; do suite "$test" >"$work/$test.said" 2>&1 & done       # beside each other, and beside what is not timed
+    suites
     for model in $models; do losses "$model"; done
-    wait
-    for test in $tests; do cat "$work/$test.said"; failed=$((failed + $(grep -c '^FAIL' "$work/$test.said"))); done
+    wait                       # nothing is timed until then
+    cat "$work"/*.said
+    failed=$((failed + $(cat "$work"/*.said | grep -c '^FAIL')))
     echo "seconds so far: $(($(date +%s) - begin))"
     for model in $models; do measure "$model" '' 2; done
     for model in $models; do first "$model"; done
