@@ -16,9 +16,16 @@ enum { PARAM_STATE, PARAM_SCRATCH, PARAM_CONTROL, PARAM_TURN, PARAM_PLACE };
 /* A plain kernel's par loop takes a thread for each turn; such kernels are what no schedule was made for. */
 enum { PLAIN_THREADS = 32, MOST_GROUPS = 65535 };
 
-/* ptxas may take as many registers as let two groups run side by side, or, of groups as large as this, one: by its own
- * reckoning it takes fewer, and spills. */
-enum { PAIRED_THREADS = 256, PAIRED_BYTES = 32 << 10 };
+/* ptxas may take as many registers as let so many groups run side by side: by its own reckoning it takes fewer, and spills, or
+ * so many that only one group fits. */
+enum { SMALL_GROUP = 128, PAIRED_GROUP = 256, GROUP_BYTES = 160 << 10, OWN_BYTES = 1 << 10 };
+
+static int64_t side_by_side(int64_t threads, int64_t nbytes)
+{
+    int64_t n = threads <= SMALL_GROUP ? 3 : threads <= PAIRED_GROUP ? 2 : 1, by_memory = GROUP_BYTES / (nbytes + OWN_BYTES);
+
+    return by_memory < n ? (by_memory < 1 ? 1 : by_memory) : n;
+}
 
 /* ---- what is in the control block ---- */
 
@@ -312,7 +319,7 @@ LLVMValueRef nvptx_kernel(Emit *e, const Kernel *k, bool shared, const char *nam
         if (g->level.threads > 1)
             g->level.thread = nvptx_call(e, compat_thread, NULL, 0);
         nvptx_locals(e);
-        text_attribute(e, fn, "nvvm.minctasm", launch.block <= PAIRED_THREADS && g->group_bytes <= PAIRED_BYTES ? "2" : "1");
+        text_attribute(e, fn, "nvvm.minctasm", arena_printf(e->mem, "%lld", (long long)side_by_side(launch.block, g->group_bytes)));
         g->meet = nvptx_meet_new(e);
         cpu_statements(e, body);
     }

@@ -190,7 +190,7 @@ static bool check_declaration(Check *c, const Stmt *s)
 
 static bool is_copy(const Check *c, const Stmt *s)
 {
-    return s->kind == ST_WITHIN || s->kind == ST_PART || (s->kind == ST_LOAD && s->dtype == DT_f32)
+    return s->kind == ST_WITHIN || s->kind == ST_PART || s->kind == ST_IF || (s->kind == ST_LOAD && s->dtype == DT_f32)
         || (s->kind == ST_SET && c->local[s->local]->scope == SCOPE_GROUP) || (s->kind == ST_FOR && (s->lanes || s->unroll));
 }
 

@@ -19,6 +19,7 @@ void gpu_open(Gpu *g, double share)
     k->nvalue = k->nlocal = 0;
     k->nvar = k->scan ? 1 : 0;      /* the step keeps its place */
     k->scheduled = true;
+    g->nbelow = 0;
     if (g->k)
         k->name = arena_printf(g->mem, "%st", g->k->name);
     g->k = k;
@@ -27,6 +28,24 @@ void gpu_open(Gpu *g, double share)
 }
 
 int gpu_var(Gpu *g) { return g->k->nvar++; }
+
+static void keep_bound(Gpu *g, int var, int64_t extent)
+{
+    while (g->nbelow <= var) {
+        arena_push(g->mem, g->below, g->nbelow, g->below_cap);
+        g->below[g->nbelow++] = 0;
+    }
+    g->below[var] = extent;
+}
+
+int gpu_var_below(Gpu *g, int64_t extent)
+{
+    int var = gpu_var(g);
+
+    keep_bound(g, var, extent);
+    return var;
+}
+
 int gpu_value(Gpu *g) { return g->k->nvalue++; }
 
 int gpu_local(Gpu *g, KList *l, Dtype dtype, int64_t count, Scope scope, int64_t each, double start)
@@ -42,14 +61,65 @@ int gpu_local(Gpu *g, KList *l, Dtype dtype, int64_t count, Scope scope, int64_t
     return s->id;
 }
 
+/* Is the form sure to stay below that? */
+static bool stays_below(const Gpu *g, Affine a, int64_t most)
+{
+    int64_t reach = a.base;
+
+    for (int i = 0; i < a.n; i++) {
+        int64_t below = a.term[i].var < g->nbelow ? g->below[a.term[i].var] : 0;
+
+        if (!below || a.term[i].coef < 0)
+            return false;
+        reach += a.term[i].coef * (below - 1);
+    }
+    return a.base >= 0 && reach < most;
+}
+
+/* Of the form, the multiples of n, or what else there is. */
+static Affine multiples(Gpu *g, Affine a, int64_t n, bool of_n)
+{
+    Affine r = aff_const(of_n ? a.base / n * n : a.base % n);
+
+    for (int i = 0; i < a.n; i++)
+        if ((a.term[i].coef % n == 0) == of_n)
+            r = aff_add(g->mem, r, aff_var(g->mem, a.term[i].var, a.term[i].coef));
+    return r;
+}
+
+Affine gpu_divided(const Gpu *g, Affine a, int64_t by)
+{
+    Affine r = aff_const(a.base / by);
+
+    for (int i = 0; i < a.n; i++)
+        r = aff_add(g->mem, r, aff_var(g->mem, a.term[i].var, a.term[i].coef / by));
+    return r;
+}
+
+/* Multiples of all that the digits up to this one count say nothing of it, and what stays below `by` neither. */
+static Affine shortened(Gpu *g, Affine number, int64_t *by, int64_t extent)
+{
+    Affine low = multiples(g, number, *by * extent, false);
+
+    number = stays_below(g, low, *by * extent) ? low : number;
+    if (*by > 1 && stays_below(g, multiples(g, number, *by, false), *by)) {
+        number = gpu_divided(g, multiples(g, number, *by, true), *by);
+        *by = 1;
+    }
+    return number;
+}
+
 Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent)
 {
     Stmt *s;
 
     if (extent == 1)
         return aff_const(0);
+    number = number.base >= 0 ? shortened(g, number, &by, extent) : number;
+    if (by == 1 && stays_below(g, number, extent))
+        return number;
     s = kern_add(g->mem, l, ST_PART, g->nest->k->loc);
-    s->id = gpu_var(g);
+    s->id = gpu_var_below(g, extent);
     s->extent = extent;
     s->count = by;
     s->at = number;

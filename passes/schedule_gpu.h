@@ -14,17 +14,21 @@ typedef struct Gpu {
     Kernel     *k;           /* the kernel being written */
     Affine     *map;         /* the nest's index variables where statements are being written */
     int         value_base;  /* of the values last copied */
+    int64_t    *below; int nbelow, below_cap;     /* what index variables of the kernel being written stay below; 0: not known */
 } Gpu;
 
 /* A kernel of the same name and a numbering of its own, appended to out; share is its part of the work. */
 void   gpu_open(Gpu *g, double share);
 int    gpu_var(Gpu *g);
+int    gpu_var_below(Gpu *g, int64_t extent);
 int    gpu_value(Gpu *g);
 int    gpu_local(Gpu *g, KList *l, Dtype dtype, int64_t count, Scope scope, int64_t each, double start);
 
 /* A number is cut into the indices of loops, outermost first, as `part`s in l; map has them.  A number beyond the last iteration
- * begins again, so it is an iteration in any case; wraps: there may be such a one. */
+ * begins again, so it is an iteration in any case; wraps: there may be such a one.  No `part` where variables' bounds say what the digit is. */
 void   gpu_count(Gpu *g, KList *l, Affine number, const int *var, const int64_t *extent, int n, bool wraps);
+/* All coefficients are multiples of by. */
+Affine gpu_divided(const Gpu *g, Affine a, int64_t by);
 Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent);
 
 /* The list with fresh values and variables, where index variables of the nest are what map says. */

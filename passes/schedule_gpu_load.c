@@ -23,13 +23,38 @@ static void count_axis(GpuTile *t, KList *l, const GpuAxis *a, Affine number, bo
         g->map[a->var[last]] = aff_add(g->mem, aff_scale(g->mem, g->map[a->var[last]], lanes), lane);
 }
 
-static Affine divided(Gpu *g, Affine a, int64_t by)
+bool gpu_piece_is_whole(const GpuAxis *fold, int64_t depth)
 {
-    Affine r = aff_const(a.base / by);
+    for (int i = fold->n - 1; i >= 0 && depth > 1; i--) {
+        int64_t extent = fold->extent[i];
 
-    for (int i = 0; i < a.n; i++)
-        r = aff_add(g->mem, r, aff_var(g->mem, a.term[i].var, a.term[i].coef / by));
-    return r;
+        if (depth % extent && extent % depth)
+            return false;
+        depth = depth % extent ? 1 : depth / extent;
+    }
+    return depth == 1;
+}
+
+/* Place k of a piece that is whole: inner indices, and a part of one more, are digits of k; the others are the same for all of the piece, whose
+ * number is `piece`. */
+static void count_piece(GpuTile *t, KList *l, Affine piece, Affine k, int lanes, Affine lane)
+{
+    Gpu           *g = t->g;
+    const GpuAxis *a = &t->fold;
+    int64_t        rest = t->shape.depth / lanes, by = 1, outer = 1;
+
+    for (int i = a->n - 1; i >= 0; i--) {
+        int64_t extent = a->extent[i] / (i == a->n - 1 ? lanes : 1), inside = rest % extent ? rest : extent;
+        Affine  at = gpu_part(g, l, k, by, inside);
+
+        if (inside < extent) {
+            at = aff_add(g->mem, at, aff_scale(g->mem, gpu_part(g, l, piece, outer, extent / inside), inside));
+            outer *= extent / inside;
+        }
+        by *= inside;
+        rest /= inside;
+        g->map[a->var[i]] = i == a->n - 1 && lanes > 1 ? aff_add(g->mem, aff_scale(g->mem, at, lanes), lane) : at;
+    }
 }
 
 /* How a tile's unit gets where it belongs. */
@@ -37,11 +62,13 @@ typedef enum Way { WAY_STORE, WAY_COPY, WAY_HOLD } Way;
 
 /* What one thread does: unit `unit` of the tile, s->lanes elements along the fold or across it. */
 typedef struct Unit {
-    Affine number, thread;      /* of the unit; of the thread */
-    Affine turn;                /* of the thread's units */
+    Affine thread;
+    int    turn[2];             /* variables: of the thread's units along the fold, and across it; -1: there is one */
     Affine k, x, lane;          /* where it is in the tile, in units and lanes */
     Affine from, place;
     Way    way;
+    const Guard *guard;         /* where all of them hold */
+    int    nguard;
 } Unit;
 
 static Affine place_of(GpuTile *t, const GpuSide *s, const Unit *u)
@@ -54,11 +81,14 @@ static Affine place_of(GpuTile *t, const GpuSide *s, const Unit *u)
     return aff_add(mem, aff_add(mem, at, aff_const(s->at)), u->place);
 }
 
+static Affine turn_of(GpuTile *t, const Unit *u, int which) { return u->turn[which] < 0 ? aff_const(0) : aff_var(t->g->mem, u->turn[which], 1); }
+
 static Affine held_at(GpuTile *t, const GpuSide *s, const Unit *u)
 {
     Arena *mem = t->g->mem;
+    Affine unit = aff_add(mem, aff_scale(mem, turn_of(t, u, 0), s->wide / s->tx), turn_of(t, u, 1));
 
-    return aff_add(mem, aff_add(mem, aff_scale(mem, u->thread, s->each), aff_scale(mem, u->turn, s->lanes)), u->lane);
+    return aff_add(mem, aff_add(mem, aff_scale(mem, u->thread, s->each), aff_scale(mem, unit, s->lanes)), u->lane);
 }
 
 /* The element, or 0 behind the end of the fold. */
@@ -95,28 +125,35 @@ static void lanes_around(GpuTile *t, const GpuSide *s, const Unit *u, Stmt *elem
     kern_append(l, loop);
 }
 
+/* Threads that are neighbours have units that are neighbours in memory. */
 static void cut_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
 {
-    int deep = s->along ? t->shape.depth / s->lanes : t->shape.depth, wide = s->along ? s->tile : s->tile / s->lanes;
+    Gpu  *g = t->g;
+    bool  along = s->along;
 
-    u->lane = s->lanes > 1 ? aff_var(t->g->mem, gpu_var(t->g), 1) : aff_const(0);
-    u->k = gpu_part(t->g, l, u->number, s->along ? 1 : wide, deep);
-    u->x = gpu_part(t->g, l, u->number, s->along ? deep : 1, wide);
+    u->lane = s->lanes > 1 ? aff_var(g->mem, gpu_var_below(g, s->lanes), 1) : aff_const(0);
+    u->k = gpu_part(g, l, u->thread, along ? 1 : s->tx, s->tk);
+    u->x = gpu_part(g, l, u->thread, along ? s->tk : 1, s->tx);
+    /* neighbours along the fold: the digits of a thread's are those of its turn */
+    u->k = s->tk < s->deep && !along ? aff_add(g->mem, aff_scale(g->mem, u->k, s->deep / s->tk), turn_of(t, u, 0))
+                                     : aff_add(g->mem, u->k, aff_scale(g->mem, turn_of(t, u, 0), s->tk));
+    u->x = aff_add(g->mem, u->x, aff_scale(g->mem, turn_of(t, u, 1), s->tx));
 }
 
 static void load_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
 {
     Gpu    *g = t->g;
     int     which = s == &t->side[1], deep = s->along ? s->lanes : 1, within = -1;
-    int64_t covered = t->chunk * t->splits;
-    bool    wraps = covered != t->fold.count;
     KList   element = { 0 };
     Affine  number;
 
     cut_unit(t, s, u, l);
-    number = aff_add(g->mem, divided(g, u->from, deep), u->k);
-    count_axis(t, l, &t->fold, number, wraps || t->ahead, deep, u->lane);
-    if (wraps)
+    number = aff_add(g->mem, gpu_divided(g, u->from, deep), u->k);
+    if (t->whole)
+        count_piece(t, l, gpu_divided(g, u->from, t->shape.depth), u->k, deep, u->lane);
+    else
+        count_axis(t, l, &t->fold, number, true, deep, u->lane);
+    if (!t->whole && t->chunk * t->splits != t->fold.count)
         within = gpu_within(g, l, &(Guard){ number, t->fold.count / deep }, 1);
     number = aff_add(g->mem, aff_scale(g->mem, t->group[which], s->tile / (s->along ? 1 : s->lanes)), u->x);
     count_axis(t, l, s->axis, number, s->axis->count % s->tile != 0, s->along ? 1 : s->lanes, u->lane);
@@ -134,38 +171,64 @@ static void release_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
     lanes_around(t, s, u, element.first, l);
 }
 
-int gpu_load_units(const GpuTile *t, const GpuSide *s, int *threads)
+static int most_divisor(int n, int most)
 {
-    int units = s->tile * t->shape.depth / s->lanes;
+    int d = most < n ? most : n;
 
-    *threads = units < t->threads ? units : t->threads;
-    return units / *threads;
+    while (n % d)
+        d--;
+    return d;
+}
+
+/* Where k has to be cut into digits a thread has one k, for which it does that once; else neighbours across the fold are side by side as far as
+ * there are any. */
+void gpu_share_loads(const GpuTile *t, GpuSide *s)
+{
+    enum { LEAST_RUN = 16 };
+    int run;
+
+    s->wide = s->along ? s->tile : s->tile / s->lanes;
+    s->deep = s->along ? t->shape.depth / s->lanes : t->shape.depth;
+    if (s->along) {
+        s->tk = most_divisor(s->deep, t->threads);
+        s->tx = most_divisor(s->wide, t->threads / s->tk);
+    } else {
+        run = t->whole || s->wide < LEAST_RUN / s->lanes ? s->wide : LEAST_RUN / s->lanes;
+        s->tk = most_divisor(s->deep, t->threads / (run < t->threads ? run : t->threads));
+        s->tx = most_divisor(s->wide, t->threads / s->tk);
+    }
+    s->each = (int64_t)(s->wide / s->tx) * (s->deep / s->tk) * s->lanes;
+}
+
+static Stmt *turns(GpuTile *t, int var, int64_t extent, Stmt *body)
+{
+    Stmt *loop = var < 0 ? body : gpu_for(t->g, var, extent, body);
+
+    loop->unroll |= var >= 0;
+    return loop;
 }
 
 static void all_units(GpuTile *t, const GpuSide *s, Unit *u, void (*one)(GpuTile *, const GpuSide *, Unit *, KList *), KList *l)
 {
     Gpu  *g = t->g;
-    int   threads, each = gpu_load_units(t, s, &threads), thread = gpu_var(g), turn = each > 1 ? gpu_var(g) : -1;
+    int   threads = s->tx * s->tk, across = s->wide / s->tx, along = s->deep / s->tk, thread = gpu_var_below(g, threads);
     KList body = { 0 };
     Stmt *loop;
 
     u->thread = aff_var(g->mem, thread, 1);
-    u->turn = each > 1 ? aff_var(g->mem, turn, 1) : aff_const(0);
-    u->number = aff_add(g->mem, u->thread, aff_scale(g->mem, u->turn, threads));
+    u->turn[0] = along > 1 ? gpu_var_below(g, along) : -1;
+    u->turn[1] = across > 1 ? gpu_var_below(g, across) : -1;
     one(t, s, u, &body);
-    if (each > 1) {
-        loop = gpu_for(g, turn, each, body.first);
-        loop->unroll = true;
-        body.first = loop;
-    }
-    loop = gpu_block(g, thread, threads, body.first);
+    loop = turns(t, u->turn[0], along, turns(t, u->turn[1], across, body.first));
+    loop = gpu_inside(g, u->guard, u->nguard, loop);
+    loop = gpu_block(g, thread, threads, loop);
     loop->async = u->way == WAY_COPY;
     kern_append(l, loop);
 }
 
-void gpu_load(GpuTile *t, const GpuSide *s, Affine from, Affine place, KList *l)
+void gpu_load(GpuTile *t, const GpuSide *s, Affine from, Affine place, const Guard *guard, int n, KList *l)
 {
-    Unit u = { .from = from, .place = place, .way = t->ahead && s->copied ? WAY_COPY : WAY_STORE };
+    Unit u = { .from = from, .place = place, .guard = guard, .nguard = n, .way = t->ahead && s->copied ? WAY_COPY : WAY_STORE };
 
     all_units(t, s, &u, load_unit, l);
 }

@@ -1,66 +1,205 @@
-/* schedule_gpu_shape.c - how large a group's tile is, and over how many groups the fold is split.
+/* schedule_gpu_shape.c - how large a group's tile is, how it is shared among threads, and over how many groups the fold is split.
  *
- * An estimate of the time in cycles of a multiprocessor: the multiply-adds of all groups that it gets, or what it waits for memory in each
- * step of the fold, whichever is longer.  Nothing here asks for the device, so sums have one order on all.
+ * All shapes of a list are tried, and an estimate of the time in cycles decides: what instructions of a step take, what group memory and the
+ * second cache give meanwhile, and what a step waits at least; for the groups that share a multiprocessor, round after round.  Nothing here asks
+ * for the device, so sums have one order on all.  The figures are an H100's; other generations differ by factors that all shapes share.
  */
 #include "passes/schedule_gpu_tile.h"
 
-enum { STEP_CYCLES = 700, SECOND_CYCLES = 6000, MOST_SPLITS = 32 };
+#include <stdlib.h>
 
-static const GpuShape shapes[] = {
-    { 128, 128, 8, 8, 8, 1, false }, { 128, 64, 8, 8, 4, 1, false }, { 64, 64, 16, 4, 4, 1, false },
-    { 32, 32, 64, 4, 4, 4, false }, { 16, 64, 32, 4, 4, 4, false }, { 64, 16, 32, 4, 4, 4, false }, { 16, 16, 128, 4, 4, 16, false },
-};
+enum { PAD = 4, MOST_STAGES = 4, LEAST_THREADS = 128, MOST_THREADS = 256, MOST_WRITTEN = 2304 };
 
-static const GpuShape mma_shapes[] = {
-    { 128, 64, 16, 32, 32, 1, true }, { 64, 64, 32, 32, 16, 1, true }, { 32, 32, 64, 16, 8, 1, true },
-};
+/* Of a multiprocessor: registers, bytes of group memory that all generations from sm_80 on have, and bytes of the second cache a cycle. */
+enum { REGISTERS = 1 << 16, GROUP_BYTES = 160 << 10, CACHE_BYTES = 24 };
+
+/* Cycles: until what is asked for is there; a launch; until a group works. */
+enum { LATENCY = 900, LAUNCH = 5000, START = 1500 };
+
+static const int tiles[][2] = { { 128, 128 }, { 128, 64 }, { 64, 128 }, { 64, 96 }, { 64, 64 }, { 128, 32 }, { 32, 128 }, { 64, 32 }, { 32, 64 },
+                                { 32, 32 }, { 16, 64 }, { 64, 16 }, { 16, 32 }, { 32, 16 }, { 16, 16 } };
+static const int parts[][2] = { { 8, 8 }, { 8, 4 }, { 4, 8 }, { 4, 4 } };
+static const int warps[][2] = { { 64, 32 }, { 32, 64 }, { 32, 32 }, { 32, 16 }, { 16, 16 }, { 16, 8 } };
+static const int depths[] = { 8, 16, 32, 64, 128 };
+static const int counts[] = { 1, 2, 3, 4, 6, 8, 16, 24, 32, 40, 48, 64 };
+
+#define LENGTH(a) (int)(sizeof(a) / sizeof *(a))
 
 static int64_t up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+static double larger(double a, double b) { return a > b ? a : b; }
 
-/* Cycles of one step of a group that has the multiprocessor for itself, multiply-adds and loads from group memory. */
-static double work_cycles(const GpuShape *s)
+/* ---- what follows from a shape ---- */
+
+int gpu_tile_threads(const GpuShape *s) { return s->rows / s->m * (s->columns / s->n) * s->slices * (s->mma ? GPU_WARP : 1); }
+
+/* Lanes of a warp read rows of the first factor and columns of the second from banks of their own. */
+void gpu_tile_steps(const GpuShape *s, int64_t step[2], int64_t cross[2])
 {
-    double warps = (double)s->rows * s->columns / (s->m * s->n) * s->slices / GPU_WARP, fma = s->m * s->n / 4.0, load = (s->m + s->n) / 2.0;
-
-    return warps * s->depth / s->slices * (fma > load ? fma : load) + s->depth * (s->rows + s->columns) / 64.0;
+    step[0] = s->mma ? 1 : s->rows + PAD;
+    cross[0] = s->mma ? s->depth + PAD : 1;
+    step[1] = s->columns + (s->mma ? 2 * PAD : PAD);
+    cross[1] = 1;
 }
 
-/* Tensor cores make eight times as many products as threads do, if group memory gives them their factors. */
-static double mma_cycles(const GpuShape *s)
+int64_t gpu_tile_factors(const GpuShape *s)
 {
-    double warps = (double)s->rows * s->columns / (s->m * s->n), load = (s->m + s->n) / 8.0, products = s->m * s->n / 64.0;
+    int64_t step[2], cross[2];
 
-    return warps * s->depth * (load > products ? load : products) / 4 + s->depth * (s->rows + s->columns) / 64.0;
+    gpu_tile_steps(s, step, cross);
+    return (s->mma ? cross[0] * s->rows : step[0] * s->depth) + step[1] * s->depth;
 }
 
-static double work_of(const GpuShape *s) { return s->mma ? mma_cycles(s) : work_cycles(s); }
+/* Rows whose results are in group memory together. */
+int     gpu_staged_rows(const GpuShape *s) { return s->mma ? s->rows : s->rows / (s->m / 4); }
+int64_t gpu_tile_results(const GpuShape *s) { return (int64_t)s->slices * gpu_staged_rows(s) * s->columns; }
+
+static int64_t group_bytes(const GpuShape *s)
+{
+    int64_t factors = gpu_tile_factors(s) * s->stages, results = gpu_tile_results(s);
+
+    return 4 * (factors > results ? factors : results);
+}
+
+/* ---- time ---- */
+
+/* Instructions of a thread in a step, and those of them that read group memory, 128 bits each; of a warp with tensor cores, where a product of
+ * 16 x 8 x 8 takes as long as 8 instructions and factors are read by 32 bits and rounded. */
+static void count_instructions(const GpuShape *s, double *all, double *reads)
+{
+    double each = (double)s->depth / s->slices;
+
+    if (s->mma) {
+        double words = (s->m / 4.0 + s->n / 4.0) * s->depth / 8;
+
+        *reads = words / 4;
+        *all = s->m * s->n / 128.0 * 8 * s->depth / 8 + 2 * words;
+        return;
+    }
+    *reads = (s->m + s->n) / 4.0 * each;
+    *all = s->m * s->n * each + *reads;
+}
+
+/* A step of so many groups that share a multiprocessor. */
+static double step_cycles(const GpuTile *t, const GpuShape *s, int groups)
+{
+    int    threads = gpu_tile_threads(s);
+    double nwarp = threads / (double)GPU_WARP, all, reads, moves = 0, bytes = 4.0 * (s->rows + s->columns) * s->depth, time, latency;
+    bool   held = !t->side[0].copied || !t->side[1].copied;
+
+    count_instructions(s, &all, &reads);
+    for (int i = 0; i < 2; i++)
+        moves += (double)(i ? s->columns : s->rows) * s->depth / threads / t->side[i].lanes;
+    all += 3 * moves + 24;
+    time = larger(groups * nwarp * all / 4, groups * nwarp * (2.5 * reads + 2 * moves));
+    time = larger(time, groups * bytes / CACHE_BYTES);
+    latency = LATENCY / (held ? 1.0 : s->stages - 1.0) + 100;
+    return larger(time, larger(latency, all * (double)up((int64_t)nwarp, 4) + 150));
+}
+
+static double finish_cycles(const GpuShape *s, int groups)
+{
+    return groups * (double)s->rows * s->columns * (10 + 2 * s->slices) / 128 + LATENCY;
+}
+
+/* Groups that fit side by side. */
+static int resident(const GpuShape *s)
+{
+    int     threads = gpu_tile_threads(s), registers = s->mma ? 128 : (s->m * s->n + 2 * (s->m + s->n) + 44) / 8 * 8;
+    int64_t by_memory = GROUP_BYTES / (group_bytes(s) + 1024), most;
+
+    if (threads > LEAST_THREADS && registers > 128)
+        registers = 128;
+    most = REGISTERS / (threads * registers);
+    most = by_memory < most ? by_memory : most;
+    return most < 1 ? 1 : (int)most;
+}
+
+static double groups_cycles(const GpuTile *t, const GpuShape *s, int64_t steps, int groups)
+{
+    return groups ? START + (double)steps * step_cycles(t, s, groups) + finish_cycles(s, groups) : 0;
+}
 
 static double cycles(const GpuTile *t, const GpuShape *s, int splits)
 {
     int64_t groups = t->batch.count * up(t->row.count, s->rows) * up(t->column.count, s->columns) * splits;
-    int64_t steps = up(up(t->fold.count, splits), s->depth), waves = up(groups, GPU_GROUPS);
-    double  work = (double)waves * work_of(s), step = work > STEP_CYCLES ? work : STEP_CYCLES;
+    int64_t chunk = up(t->fold.count, splits), steps = up(chunk, s->depth);
+    int64_t each = up(groups, GPU_GROUPS), together = resident(s);
+    double  time = (double)(each / together) * groups_cycles(t, s, steps, (int)(each < together ? each : together))
+                 + groups_cycles(t, s, steps, (int)(each % together));
 
-    return (double)(steps + 2) * step + (splits > 1 ? SECOND_CYCLES + 100 * splits : 0);
+    if (splits > 1)
+        time += LAUNCH + 250.0 * splits + 8.0 * splits * (double)(t->batch.count * t->row.count * t->column.count) / (GPU_GROUPS * CACHE_BYTES);
+    return time;
+}
+
+/* ---- the least of all ---- */
+
+typedef struct Best { GpuShape shape; int splits; double time; } Best;
+
+/* A depth near the one wanted of which pieces of the fold are whole, so that threads needn't cut each place of it into indices. */
+static int near_depth(const GpuTile *t, int depth, int by)
+{
+    int best = depth;
+
+    if (gpu_piece_is_whole(&t->fold, depth))
+        return depth;
+    for (int d = depth / 2 / by * by; d <= depth * 7 / 4; d += by)
+        if (d > 0 && gpu_piece_is_whole(&t->fold, d) && (best == depth || abs(d - depth) < abs(best - depth)))
+            best = d;
+    return best;
+}
+
+static void try_splits(const GpuTile *t, const GpuShape *s, Best *best)
+{
+    int least = s->stages > 2 ? s->stages : 2;
+
+    for (int i = 0; i < LENGTH(counts) && (i == 0 || t->fold.count >= (int64_t)least * counts[i] * s->depth); i++) {
+        double time = cycles(t, s, counts[i]);
+
+        if (!best->splits || time < best->time)
+            *best = (Best){ *s, counts[i], time };
+    }
+}
+
+static void try_stages(const GpuTile *t, GpuShape s, Best *best)
+{
+    int written = s.mma ? s.m * s.n / GPU_WARP * s.depth / 8 : s.m * s.n * (s.depth / s.slices);
+
+    for (s.stages = 2; s.stages <= MOST_STAGES && (s.stages == 2 || s.stages * written <= MOST_WRITTEN); s.stages++)
+        if (group_bytes(&s) <= t->g->nest->limits->shared_bytes)
+            try_splits(t, &s, best);
+}
+
+/* A thread's or a warp's part of the tile. */
+static void try_part(const GpuTile *t, GpuShape s, Best *best)
+{
+    int by = s.mma ? t->bf16 ? 16 : 8 : 1, threads;
+
+    for (s.slices = 1; s.slices <= (s.mma ? 1 : 16); s.slices *= 2) {
+        threads = gpu_tile_threads(&s);
+        if (threads < (s.mma ? GPU_WARP : LEAST_THREADS) || threads > MOST_THREADS)
+            continue;
+        for (int i = 0; i < LENGTH(depths); i++) {
+            s.depth = near_depth(t, depths[i], by > s.slices ? by : s.slices);
+            if (s.depth % by || s.depth % s.slices || (!s.mma && s.m * s.n * (s.depth / s.slices) > MOST_WRITTEN / 2))
+                continue;
+            try_stages(t, s, best);
+        }
+    }
 }
 
 void gpu_shape(const GpuTile *t, GpuShape *shape, int *splits)
 {
-    bool            mma = t->g->nest->limits->mma && t->g->nest->p->m->train.precision;
-    const GpuShape *of = mma ? mma_shapes : shapes;
-    size_t          nshape = mma ? sizeof mma_shapes / sizeof *of : sizeof shapes / sizeof *of;
-    double          best = 0;
+    bool mma = t->g->nest->limits->mma && t->g->nest->p->m->train.precision;
+    Best best = { .splits = 0 };
 
-    *splits = 0;
-    for (size_t i = 0; i < nshape; i++)
-        for (int n = 1; n <= MOST_SPLITS && (n == 1 || t->fold.count >= 2 * n * of[i].depth); n *= 2) {
-            double time = cycles(t, &of[i], n);
+    for (int i = 0; i < LENGTH(tiles); i++)
+        for (int j = 0; j < (mma ? LENGTH(warps) : LENGTH(parts)); j++) {
+            GpuShape s = { .rows = tiles[i][0], .columns = tiles[i][1], .m = (mma ? warps : parts)[j][0], .n = (mma ? warps : parts)[j][1], .mma = mma };
 
-            if (*splits && time >= best)
-                continue;
-            best = time;
-            *shape = of[i];
-            *splits = n;
+            if (s.rows % s.m == 0 && s.columns % s.n == 0)
+                try_part(t, s, &best);
         }
+    *shape = best.shape;
+    *splits = best.splits;
 }

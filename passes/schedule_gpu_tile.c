@@ -10,7 +10,7 @@
  */
 #include "passes/schedule_gpu_tile.h"
 
-enum { LEAST_SIDE = 4, LEAST_FOLD = 4, PAD = 4, MOST_STAGED = 4 };
+enum { LEAST_SIDE = 4, LEAST_FOLD = 4 };
 
 /* ---- recognition ---- */
 
@@ -85,24 +85,33 @@ static int unit_loads(const Stmt *list, const GpuAxis *a)
     return s.unit;
 }
 
-/* Which way a factor lies, and whether 4 of its neighbours are one access. */
+/* 4 if so many neighbours are one access. */
+static int lanes_of(GpuTile *t, const GpuSide *s)
+{
+    const GpuAxis *a = s->along ? &t->fold : s->axis;
+
+    return a->n && gpu_takes_vectors(t->g->nest, s->list, a->var[a->n - 1], innermost(a), 4) ? 4 : 1;
+}
+
+/* Which way a factor lies, and how many neighbours are one access, as far as that can be said without a shape. */
 static void look_at_side(GpuTile *t, GpuSide *s)
 {
-    int            fold = unit_loads(s->list, &t->fold), across = unit_loads(s->list, s->axis);
-    const GpuAxis *a;
+    int fold = unit_loads(s->list, &t->fold), across = unit_loads(s->list, s->axis);
 
     s->along = fold && (!across || innermost(&t->fold) > innermost(s->axis));
-    a = s->along ? &t->fold : s->axis;
     s->copied = t->g->nest->limits->async && s->list->kind == ST_LOAD && !s->list->next && !s->list->narg && s->list->dtype == DT_f32;
-    s->lanes = !(s->along && s->copied && s->step != 1) && a->n && gpu_takes_vectors(t->g->nest, s->list, a->var[a->n - 1], innermost(a), 4) ? 4 : 1;
+    s->lanes = s->along && s->copied ? 1 : lanes_of(t, s);
+}
+
+/* Where group memory has the other order, copies are of one element. */
+static void settle_lanes(GpuTile *t, GpuSide *s)
+{
+    s->lanes = s->along && (t->shape.depth % 4 || (s->copied && s->step != 1)) ? 1 : lanes_of(t, s);
 }
 
 /* ---- products ---- */
 
-/* Where element v of the thread's m or n lies along its side: neighbours in fours. */
-typedef struct Own { Affine at; int four, half; } Own;
-
-static Own own_elements(GpuTile *t, Affine thread, int each, int tile)
+Own gpu_own_elements(GpuTile *t, Affine thread, int each, int tile)
 {
     Gpu *g = t->g;
     Own  o = { .four = gpu_var(g), .half = each > 4 ? gpu_var(g) : -1 };
@@ -118,7 +127,7 @@ static int own_factor(GpuTile *t, const GpuSide *s, Affine place, Affine k, Affi
 {
     Gpu   *g = t->g;
     int    local = gpu_local(g, l, DT_f32, each, SCOPE_OWN, 0, 0);
-    Own    o = own_elements(t, thread, each, s->tile);
+    Own    o = gpu_own_elements(t, thread, each, s->tile);
     Affine to = aff_var(g->mem, o.four, 1), from = aff_add(g->mem, aff_add(g->mem, aff_scale(g->mem, k, s->step), o.at), aff_const(s->at));
     KList  body = { 0 };
     Stmt  *loop;
@@ -157,17 +166,23 @@ static void own_products(GpuTile *t, int a, int b, Affine thread, KList *l)
     kern_append(l, loop);
 }
 
-/* A thread's number as slice, and as row and column of threads in it. */
-typedef struct Seat { Affine slice, row, column; } Seat;
-
-static Seat seat_of(GpuTile *t, Affine thread, KList *l)
+/* A warp has 8 threads across and 4 down where there are so many: 8 neighbours read 128 bytes of one row, which is no bank twice. */
+Seat gpu_seat(GpuTile *t, Affine thread, KList *l)
 {
-    int  across = t->shape.columns / t->shape.n, down = t->shape.rows / t->shape.m;
+    enum { ACROSS = 8 };
+    Gpu *g = t->g;
+    int  across = t->shape.columns / t->shape.n, down = t->shape.rows / t->shape.m, wide = across % ACROSS ? across : ACROSS, high = GPU_WARP / wide;
     Seat s;
 
-    s.column = gpu_part(t->g, l, thread, 1, across);
-    s.row = gpu_part(t->g, l, thread, across, down);
-    s.slice = gpu_part(t->g, l, thread, (int64_t)across * down, t->shape.slices);
+    s.slice = gpu_part(g, l, thread, (int64_t)across * down, t->shape.slices);
+    if (GPU_WARP % wide || down % high || across == wide) {
+        s.column = gpu_part(g, l, thread, 1, across);
+        s.row = gpu_part(g, l, thread, across, down);
+        return s;
+    }
+    s.column = aff_add(g->mem, gpu_part(g, l, thread, 1, wide), aff_scale(g->mem, gpu_part(g, l, thread, GPU_WARP, across / wide), wide));
+    s.row = gpu_part(g, l, thread, (int64_t)GPU_WARP * (across / wide), down / high);
+    s.row = aff_add(g->mem, gpu_part(g, l, thread, wide, high), aff_scale(g->mem, s.row, high));
     return s;
 }
 
@@ -175,10 +190,10 @@ static Seat seat_of(GpuTile *t, Affine thread, KList *l)
 static void own_part(GpuTile *t, Affine place, KList *l)
 {
     Gpu   *g = t->g;
-    int    thread = gpu_var(g), k = gpu_var(g), each = t->shape.depth / t->shape.slices, a, b;
+    int    thread = gpu_var_below(g, t->threads), k = gpu_var(g), each = t->shape.depth / t->shape.slices, a, b;
     Affine number = aff_var(g->mem, thread, 1), at;
     KList  body = { 0 }, one = { 0 };
-    Seat   s = seat_of(t, number, &body);
+    Seat   s = gpu_seat(t, number, &body);
     Stmt  *loop;
 
     at = aff_add(g->mem, aff_scale(g->mem, s.slice, each), aff_var(g->mem, k, 1));
@@ -196,99 +211,12 @@ static void add_products(GpuTile *t, Affine place, KList *l)
     (t->shape.mma ? gpu_mma_products : own_part)(t, place, l);
 }
 
-/* ---- results ---- */
-
-/* Fours of rows of all threads' results (part h of them) to group memory, [slice][row][column]. */
-static void stage(GpuTile *t, Affine part, int rows, KList *l)
-{
-    Gpu   *g = t->g;
-    int    thread = gpu_var(g), i = gpu_var(g), n = t->shape.n;
-    Affine number = aff_var(g->mem, thread, 1), at, own;
-    KList  body = { 0 }, one = { 0 };
-    Seat   s = seat_of(t, number, &body);
-    Own    o = own_elements(t, s.column, n, t->shape.columns);
-    Stmt  *loop;
-
-    own = aff_add(g->mem, aff_scale(g->mem, number, (int64_t)t->shape.m * n), aff_scale(g->mem, part, 4 * n));
-    own = aff_add(g->mem, own, aff_add(g->mem, aff_var(g->mem, i, n), aff_var(g->mem, o.four, 1)));
-    if (o.half >= 0)
-        own = aff_add(g->mem, own, aff_var(g->mem, o.half, 4));
-    at = aff_add(g->mem, aff_scale(g->mem, s.slice, (int64_t)rows * t->shape.columns), aff_scale(g->mem, s.row, 4 * t->shape.columns));
-    at = aff_add(g->mem, aff_add(g->mem, at, aff_var(g->mem, i, t->shape.columns)), o.at);
-    gpu_set(g, &one, t->memory, DT_f32, at, gpu_get(g, &one, t->acc, DT_f32, own));
-    loop = gpu_for(g, o.four, 4, one.first);
-    loop->lanes = 4;
-    if (o.half >= 0) {
-        loop = gpu_for(g, o.half, n / 4, loop);
-        loop->unroll = true;
-    }
-    loop = gpu_for(g, i, 4, loop);
-    loop->unroll = true;
-    kern_append(&body, loop);
-    kern_append(l, gpu_block(g, thread, t->threads, body.first));
-}
-
-/* The sum of a result's slices, into the local that the rest looks at. */
-static void take_result(GpuTile *t, Affine at, int rows, KList *l)
-{
-    Gpu *g = t->g;
-    int  sum = gpu_get(g, l, t->memory, DT_f32, at);
-
-    for (int i = 1; i < t->shape.slices; i++) {
-        Affine next = aff_add(g->mem, at, aff_const((int64_t)i * rows * t->shape.columns));
-        int    value[2] = { sum, gpu_get(g, l, t->memory, DT_f32, next) };
-
-        sum = gpu_let(g, l, OP_add, DT_f32, DT_f32, 2, value);
-    }
-    gpu_declare(g, l, t->head.local[0]);
-    gpu_set(g, l, t->head.local[0]->id, DT_f32, aff_const(0), sum);
-}
-
-static void finish_results(GpuTile *t, Affine part, int rows, KList *l)
-{
-    Gpu    *g = t->g;
-    int     thread = gpu_var(g), turn = gpu_var(g), columns = t->shape.columns;
-    Affine  at = aff_add(g->mem, aff_var(g->mem, turn, t->threads), aff_var(g->mem, thread, 1)), down, across;
-    Guard   guard[2];
-    int     n = 0;
-    KList   one = { 0 };
-
-    across = gpu_part(g, &one, at, 1, columns);
-    down = gpu_part(g, &one, at, columns, rows);
-    down = aff_add(g->mem, aff_add(g->mem, aff_scale(g->mem, t->group[0], t->shape.rows), down), aff_scale(g->mem, part, rows));
-    across = aff_add(g->mem, aff_scale(g->mem, t->group[1], columns), across);
-    gpu_count(g, &one, down, t->row.var, t->row.extent, t->row.n, t->row.count % t->shape.rows != 0);
-    gpu_count(g, &one, across, t->column.var, t->column.extent, t->column.n, t->column.count % columns != 0);
-    take_result(t, at, rows, &one);
-    if (t->split_var >= 0)
-        g->map[t->split_var] = t->split_at;
-    if (t->row.count % t->shape.rows)
-        guard[n++] = (Guard){ down, t->row.count };
-    if (t->column.count % columns)
-        guard[n++] = (Guard){ across, t->column.count };
-    kern_append(&one, gpu_inside(g, guard, n, gpu_copy(g, t->rest)));
-    Stmt *loop = gpu_for(g, turn, (int64_t)rows * columns / t->threads, one.first);
-
-    kern_append(l, gpu_block(g, thread, t->threads, loop));
-}
-
 /* ---- the kernel ---- */
-
-/* Rows whose results are in group memory together. */
-static int staged_rows(const GpuTile *t) { return t->shape.mma ? t->shape.rows : t->shape.rows / (t->shape.m / 4); }
-
-static int64_t memory_needed(const GpuTile *t)
-{
-    int64_t factors = t->factors * (1 + t->ahead);
-    int64_t results = (int64_t)t->shape.slices * staged_rows(t) * t->shape.columns;
-
-    return factors > results ? factors : results;
-}
 
 /* Grid loops, innermost first; a number for those that run once. */
 static Affine grid_number(GpuTile *t, int64_t extent, int *var)
 {
-    *var = extent > 1 ? gpu_var(t->g) : -1;
+    *var = extent > 1 ? gpu_var_below(t->g, extent) : -1;
     return extent > 1 ? aff_var(t->g->mem, *var, 1) : aff_const(0);
 }
 
@@ -308,46 +236,94 @@ static Stmt *wrap_grid(GpuTile *t, Stmt *body, const int *var, const int64_t *ex
 static void plain_steps(GpuTile *t, Affine from, KList *l)
 {
     Gpu  *g = t->g;
-    int   step = gpu_var(g);
+    int   step = gpu_var_below(g, t->chunk / t->shape.depth);
     KList body = { 0 };
 
     from = aff_add(g->mem, from, aff_var(g->mem, step, t->shape.depth));
-    gpu_load(t, &t->side[0], from, aff_const(0), &body);
-    gpu_load(t, &t->side[1], from, aff_const(0), &body);
+    for (int i = 0; i < 2; i++)
+        gpu_load(t, &t->side[i], from, aff_const(0), NULL, 0, &body);
     add_products(t, aff_const(0), &body);
     kern_append(l, gpu_for(g, step, t->chunk / t->shape.depth, body.first));
 }
 
-/* While products of one tile are made the next is fetched: copied to the other place, or held in registers. */
+static Affine stage_place(const GpuTile *t, int stage) { return aff_const(t->factors * (stage % t->shape.stages)); }
+
+/* What holds of a step of the fold where there is one: it is one of the group's, and of all.  The number of conditions that say something. */
+static int inside_fold(const GpuTile *t, Affine step, int64_t last, Affine from, Guard *guard)
+{
+    int64_t steps = t->chunk / t->shape.depth;
+    int     n = 0;
+
+    if (last >= steps)
+        guard[n++] = (Guard){ step, steps };
+    if (t->whole && t->chunk * t->splits != t->fold.count)
+        guard[n++] = (Guard){ gpu_divided(t->g, from, t->shape.depth), t->fold.count / t->shape.depth };
+    return n;
+}
+
+/* A step, counted from the group's first on; `last` is the highest that a stage of the loop can be. */
+typedef struct Step { Affine number, from; int64_t last; } Step;
+
+static Step later(const GpuTile *t, Step s, int by)
+{
+    s.number = aff_add(t->g->mem, s.number, aff_const(by));
+    s.from = aff_add(t->g->mem, s.from, aff_const((int64_t)by * t->shape.depth));
+    s.last += by;
+    return s;
+}
+
+/* Tiles for later go to the place that was read last, which all threads have left when they met for this one. */
+static void fetch(GpuTile *t, Step now, int stage, int copies, KList *l)
+{
+    Gpu  *g = t->g;
+    int   early = t->shape.stages - 1, n;
+    Step  then = later(t, now, early), next = later(t, now, 1);
+    Guard guard[2];
+
+    if (copies)
+        kern_add(g->mem, l, ST_WAIT, g->nest->k->loc)->count = copies * (early - 1);
+    n = inside_fold(t, then.number, then.last, then.from, guard);
+    for (int i = 0; i < 2; i++)
+        if (t->side[i].copied)
+            gpu_load(t, &t->side[i], then.from, stage_place(t, stage + early), guard, n, l);
+        else
+            gpu_hold(t, &t->side[i], next.from, l);
+}
+
+static void stage_products(GpuTile *t, Step now, int stage, KList *l)
+{
+    Guard guard[2];
+    KList body = { 0 };
+    int   n = t->whole ? inside_fold(t, now.number, now.last, now.from, guard) : 0;
+
+    add_products(t, stage_place(t, stage), &body);
+    kern_append(l, gpu_inside(t->g, guard, n, body.first));
+}
+
+/* While products of one tile are made others are fetched: copied to their places, or the next held in registers. */
 static void steps_ahead(GpuTile *t, Affine from, KList *l)
 {
-    Gpu   *g = t->g;
-    int    pair = gpu_var(g), side = gpu_var(g), copies = 0;
-    Affine here = aff_var(g->mem, side, t->factors), there = aff_add(g->mem, aff_const(t->factors), aff_var(g->mem, side, -t->factors)), next;
-    KList  body = { 0 };
-    Stmt  *loop;
+    Gpu    *g = t->g;
+    int     stages = t->shape.stages, round = gpu_var(g), copies = t->side[0].copied + t->side[1].copied;
+    int64_t rounds = (t->chunk / t->shape.depth + stages - 1) / stages;
+    Step    first = { aff_var(g->mem, round, stages), aff_add(g->mem, from, aff_var(g->mem, round, (int64_t)stages * t->shape.depth)), (rounds - 1) * stages };
+    KList   body = { 0 };
 
-    for (int i = 0; i < 2; i++)
-        gpu_load(t, &t->side[i], from, aff_const(0), l);
-    next = aff_add(g->mem, aff_var(g->mem, pair, 2 * t->shape.depth), aff_var(g->mem, side, t->shape.depth));
-    next = aff_add(g->mem, aff_add(g->mem, from, next), aff_const(t->shape.depth));
-    for (int i = 0; i < 2; i++) {
-        copies += t->side[i].copied;
-        if (t->side[i].copied)
-            gpu_load(t, &t->side[i], next, there, &body);
-        else
-            gpu_hold(t, &t->side[i], next, &body);
+    for (int stage = 0; stage < stages - 1; stage++)
+        for (int i = 0; i < 2; i++)
+            if (!stage || t->side[i].copied)
+                gpu_load(t, &t->side[i], aff_add(g->mem, from, aff_const((int64_t)stage * t->shape.depth)), stage_place(t, stage), NULL, 0, l);
+    for (int stage = 0; stage < stages; stage++) {
+        Step now = later(t, first, stage);
+
+        fetch(t, now, stage, copies, &body);
+        stage_products(t, now, stage, &body);
+        for (int i = 0; i < 2; i++)
+            if (!t->side[i].copied)
+                gpu_release(t, &t->side[i], stage_place(t, stage + 1), &body);
     }
-    if (copies)
-        kern_add(g->mem, &body, ST_WAIT, g->nest->k->loc)->count = copies;
-    add_products(t, here, &body);
-    for (int i = 0; i < 2; i++)
-        if (!t->side[i].copied)
-            gpu_release(t, &t->side[i], there, &body);
-    loop = gpu_for(g, side, 2, body.first);
-    loop->unroll = true;
-    kern_append(l, gpu_for(g, pair, t->chunk / t->shape.depth / 2, loop));
-    if (copies)         /* what was fetched last is not used, but the place is used again */
+    kern_append(l, gpu_for(g, round, rounds, body.first));
+    if (copies)         /* the place is used again */
         kern_add(g->mem, l, ST_WAIT, g->nest->k->loc)->count = 0;
 }
 
@@ -355,14 +331,13 @@ static void declare(GpuTile *t, KList *l)
 {
     Gpu    *g = t->g;
     int64_t each = (int64_t)t->shape.m * t->shape.n / (t->shape.mma ? GPU_WARP : 1);
+    int64_t factors = t->factors * (t->ahead ? t->shape.stages : 1), results = gpu_tile_results(&t->shape);
 
-    t->memory = gpu_local(g, l, DT_f32, memory_needed(t), SCOPE_GROUP, 0, 0);
+    t->memory = gpu_local(g, l, DT_f32, factors > results ? factors : results, SCOPE_GROUP, 0, 0);
     t->acc = gpu_local(g, l, DT_f32, t->threads * each, SCOPE_EACH, each, 0);
     for (int i = 0; i < 2; i++) {
         GpuSide *s = &t->side[i];
-        int      threads;
 
-        s->each = (int64_t)gpu_load_units(t, s, &threads) * s->lanes;
         if (t->ahead && !s->copied)
             s->held = gpu_local(g, l, DT_f32, t->threads * s->each, SCOPE_EACH, s->each, 0);
     }
@@ -373,9 +348,9 @@ static void write_tile(GpuTile *t)
     Gpu    *g = t->g;
     int64_t extent[3] = { t->batch.count * t->splits, (t->row.count + t->shape.rows - 1) / t->shape.rows,
                           (t->column.count + t->shape.columns - 1) / t->shape.columns };
-    int     var[3], rows = staged_rows(t), parts = t->shape.rows / rows, part;
-    Affine  first = grid_number(t, extent[0], &var[0]), part_at;
-    KList   l = { 0 }, body = { 0 };
+    int     var[3];
+    Affine  first = grid_number(t, extent[0], &var[0]);
+    KList   l = { 0 };
 
     t->group[0] = grid_number(t, extent[1], &var[1]);
     t->group[1] = grid_number(t, extent[2], &var[2]);
@@ -384,41 +359,34 @@ static void write_tile(GpuTile *t)
     t->batch_at = t->splits > 1 ? gpu_part(g, &l, first, t->splits, t->batch.count) : first;
     gpu_count(g, &l, t->batch_at, t->batch.var, t->batch.extent, t->batch.n, false);
     (t->ahead ? steps_ahead : plain_steps)(t, aff_scale(g->mem, t->split_at, t->chunk), &l);
-    part = gpu_var(g);
-    part_at = parts > 1 ? aff_var(g->mem, part, 1) : aff_const(0);
-    if (t->shape.mma)
-        gpu_mma_stage(t, &body);
-    else
-        stage(t, part_at, rows, &body);
-    finish_results(t, part_at, rows, &body);
-    if (parts > 1) {
-        body.first = gpu_for(g, part, parts, body.first);
-        body.first->unroll = true;
-    }
-    kern_append(&l, body.first);
+    gpu_finish(t, &l);
     g->k->body = wrap_grid(t, l.first, var, extent);
-}
-
-/* Lanes of a warp read rows of the first factor and columns of the second from banks of their own. */
-static void settle_steps(GpuTile *t)
-{
-    gpu_shape(t, &t->shape, &t->splits);
-    t->side[0].step = t->shape.mma ? 1 : t->shape.rows + PAD;
-    t->side[0].cross = t->shape.mma ? t->shape.depth + PAD : 1;
-    t->side[1].step = t->shape.columns + (t->shape.mma ? 2 * PAD : PAD);
-    t->side[1].cross = 1;
 }
 
 static void settle_shape(GpuTile *t)
 {
-    t->threads = t->shape.rows / t->shape.m * (t->shape.columns / t->shape.n) * t->shape.slices * (t->shape.mma ? GPU_WARP : 1);
+    int64_t step[2], cross[2], by;
+
+    gpu_shape(t, &t->shape, &t->splits);
+    gpu_tile_steps(&t->shape, step, cross);
+    t->threads = gpu_tile_threads(&t->shape);
     t->chunk = (t->fold.count + t->splits - 1) / t->splits;
     t->ahead = t->chunk > t->shape.depth;
-    t->chunk = (t->chunk + t->shape.depth * (1 + t->ahead) - 1) / (t->shape.depth * (1 + t->ahead)) * (t->shape.depth * (1 + t->ahead));
-    t->side[0].tile = t->shape.rows;
-    t->side[1].tile = t->shape.columns;
-    t->side[1].at = t->shape.mma ? t->side[0].cross * t->shape.rows : t->side[0].step * t->shape.depth;
-    t->factors = t->side[1].at + t->side[1].step * t->shape.depth;
+    t->whole = gpu_piece_is_whole(&t->fold, t->shape.depth);
+    by = t->shape.depth * (t->ahead && !t->whole ? t->shape.stages : 1);
+    t->chunk = (t->chunk + by - 1) / by * by;
+    t->splits = (int)((t->fold.count + t->chunk - 1) / t->chunk);
+    t->factors = gpu_tile_factors(&t->shape);
+    for (int i = 0; i < 2; i++) {
+        GpuSide *s = &t->side[i];
+
+        s->step = step[i];
+        s->cross = cross[i];
+        s->tile = i ? t->shape.columns : t->shape.rows;
+        s->at = i ? t->factors - s->step * t->shape.depth : 0;
+        settle_lanes(t, s);
+        gpu_share_loads(t, s);
+    }
 }
 
 /* ---- the whole ---- */
@@ -454,7 +422,6 @@ bool gpu_tile(Gpu *g)
     if (t.row.count < LEAST_SIDE || t.column.count < LEAST_SIDE || t.fold.count < LEAST_FOLD)
         return false;
     t.bf16 = g->nest->p->m->train.precision == PRECISION_bf16;
-    settle_steps(&t);
     look_at_side(&t, &t.side[0]);
     look_at_side(&t, &t.side[1]);
     settle_shape(&t);
