@@ -104,21 +104,44 @@ static Stmt *finish_unit(GpuTile *t, Affine down, Affine across, Affine at, int 
     return gpu_inside(g, guard, n, unit);
 }
 
+/* What is loaded in several turns is asked for at once where that doesn't make too much code of it. */
+static int turns_together(const GpuTile *t, int turns, int lanes)
+{
+    enum { MOST = 4, MOST_CODE = 320 };
+    int n = 0, together = turns < MOST ? turns : MOST;
+
+    if (!gpu_has(t->rest, ST_LOAD))
+        return 1;
+    for (const Stmt *s = t->rest; s; s = s->next)
+        n++;
+    while (turns % together || (together > 1 && together * n * lanes > MOST_CODE))
+        together--;
+    return together;
+}
+
 static void finish_results(GpuTile *t, Affine part, int rows, KList *l)
 {
     Gpu    *g = t->g;
     int     lanes = lanes_of_rest(t), units = t->shape.columns / lanes, threads = finish_threads(t, rows, units), turns = rows * units / threads;
-    int     thread = gpu_var_below(g, threads), turn = gpu_var_below(g, turns);
+    int     together = turns_together(t, turns, lanes), thread = gpu_var_below(g, threads), turn = gpu_var_below(g, turns / together), some = -1;
     Affine  number = aff_var(g->mem, thread, 1), down, across, at;
     KList   body = { 0 }, one = { 0 };
 
     across = gpu_part(g, &body, number, 1, units);
-    down = aff_add(g->mem, gpu_part(g, &body, number, units, threads / units), aff_var(g->mem, turn, threads / units));
+    down = aff_add(g->mem, gpu_part(g, &body, number, units, threads / units), aff_var(g->mem, turn, together * threads / units));
+    if (together > 1) {
+        some = gpu_var_below(g, together);
+        down = aff_add(g->mem, down, aff_var(g->mem, some, threads / units));
+    }
     at = aff_add(g->mem, aff_scale(g->mem, down, t->shape.columns), aff_scale(g->mem, across, lanes));
     down = aff_add(g->mem, aff_add(g->mem, aff_scale(g->mem, t->group[0], t->shape.rows), down), aff_scale(g->mem, part, rows));
     across = aff_add(g->mem, aff_scale(g->mem, t->group[1], units), across);
     kern_append(&one, finish_unit(t, down, across, at, rows, lanes, &one));
-    kern_append(&body, gpu_for(g, turn, turns, one.first));
+    if (together > 1) {
+        one.first = gpu_for(g, some, together, one.first);
+        one.first->unroll = true;
+    }
+    kern_append(&body, gpu_for(g, turn, turns / together, one.first));
     kern_append(l, gpu_block(g, thread, threads, body.first));
 }
 

@@ -35,6 +35,17 @@ bool gpu_piece_is_whole(const GpuAxis *fold, int64_t depth)
     return depth == 1;
 }
 
+/* What says something of the number below n: all but multiples of n. */
+static Affine below(const GpuTile *t, Affine a, int64_t n)
+{
+    Affine r = aff_const(a.base % n);
+
+    for (int i = 0; i < a.n; i++)
+        if (a.term[i].coef % n)
+            r = aff_add(t->g->mem, r, aff_var(t->g->mem, a.term[i].var, a.term[i].coef));
+    return r;
+}
+
 /* Place k of a piece that is whole: inner indices, and a part of one more, are digits of k; the others are the same for all of the piece, whose
  * number is `piece`. */
 static void count_piece(GpuTile *t, KList *l, Affine piece, Affine k, int lanes, Affine lane)
@@ -45,7 +56,7 @@ static void count_piece(GpuTile *t, KList *l, Affine piece, Affine k, int lanes,
 
     for (int i = a->n - 1; i >= 0; i--) {
         int64_t extent = a->extent[i] / (i == a->n - 1 ? lanes : 1), inside = rest % extent ? rest : extent;
-        Affine  at = gpu_part(g, l, k, by, inside);
+        Affine  at = gpu_part(g, l, below(t, k, by * inside), by, inside);
 
         if (inside < extent) {
             at = aff_add(g->mem, at, aff_scale(g->mem, gpu_part(g, l, piece, outer, extent / inside), inside));

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { PAD = 4, MOST_STAGES = 4, LEAST_THREADS = 128, MOST_THREADS = 256, MOST_WRITTEN = 2304 };
+enum { PAD = 4, MOST_STAGES = 4, LEAST_THREADS = 128, MOST_THREADS = 256, MOST_WRITTEN = 1280 };
 
 /* Of a multiprocessor: registers, bytes of group memory that all generations from sm_80 on have, and bytes of the second cache a cycle. */
 enum { REGISTERS = 1 << 16, GROUP_BYTES = 160 << 10, CACHE_BYTES = 24 };
@@ -90,7 +90,7 @@ static double step_cycles(const GpuTile *t, const GpuShape *s, int groups)
     for (int i = 0; i < 2; i++)
         moves += (double)(i ? s->columns : s->rows) * s->depth / threads / t->side[i].lanes;
     all += 3 * moves + 24;
-    time = larger(groups * nwarp * all / 4, groups * nwarp * (2.5 * reads + 2 * moves));
+    time = larger(groups * nwarp * all / 4, groups * nwarp * (3.2 * reads + 2 * moves));
     time = larger(time, groups * bytes / CACHE_BYTES);
     latency = LATENCY / (held ? 1.0 : s->stages - 1.0) + 100;
     return larger(time, larger(latency, all * (double)up((int64_t)nwarp, 4) + 150));
@@ -98,18 +98,37 @@ static double step_cycles(const GpuTile *t, const GpuShape *s, int groups)
 
 static double finish_cycles(const GpuShape *s, int groups)
 {
-    return groups * (double)s->rows * s->columns * (10 + 2 * s->slices) / 128 + LATENCY;
+    return groups * (double)s->rows * s->columns * (16 + 4 * s->slices) / 128 + LATENCY;
 }
 
-/* Groups that fit side by side. */
-static int resident(const GpuShape *s)
+/* Registers of a thread: results, factors of this place of the fold and of the next, what is held of the next tile, and where units lie:
+ * if they are many, if their places are not one behind the other, and if each place of the fold has to be cut into indices. */
+static double registers(const GpuTile *t, const GpuShape *s)
 {
-    int     threads = gpu_tile_threads(s), registers = s->mma ? 128 : (s->m * s->n + 2 * (s->m + s->n) + 44) / 8 * 8;
-    int64_t by_memory = GROUP_BYTES / (group_bytes(s) + 1024), most;
+    enum { FEW_UNITS = 12 };
+    double n = s->mma ? 96 : s->m * s->n + 2 * (s->m + s->n) + 52, all = 0;
+    bool   whole = gpu_piece_is_whole(&t->fold, s->depth);
 
-    if (threads > LEAST_THREADS && registers > 128)
-        registers = 128;
-    most = REGISTERS / (threads * registers);
+    n += whole || t->fold.n < 2 ? 0 : 3 * t->fold.n;
+    for (int i = 0; i < 2; i++) {
+        const GpuSide *side = &t->side[i];
+        double units = (double)(i ? s->columns : s->rows) * s->depth / gpu_tile_threads(s) / side->lanes;
+
+        n += side->copied ? 0 : units * side->lanes;
+        n += side->axis->n > 1 && (side->along || !whole) ? units : 0;
+        all += units;
+    }
+    return all > FEW_UNITS ? n + all - FEW_UNITS : n;
+}
+
+static int most_registers(const GpuShape *s) { return gpu_tile_threads(s) > LEAST_THREADS ? 128 : 168; }
+
+/* Groups that fit side by side. */
+static int resident(const GpuTile *t, const GpuShape *s)
+{
+    double  n = registers(t, s);
+    int64_t by_memory = GROUP_BYTES / (group_bytes(s) + 1024), most = (int64_t)(REGISTERS / (gpu_tile_threads(s) * n));
+
     most = by_memory < most ? by_memory : most;
     return most < 1 ? 1 : (int)most;
 }
@@ -123,7 +142,7 @@ static double cycles(const GpuTile *t, const GpuShape *s, int splits)
 {
     int64_t groups = t->batch.count * up(t->row.count, s->rows) * up(t->column.count, s->columns) * splits;
     int64_t chunk = up(t->fold.count, splits), steps = up(chunk, s->depth);
-    int64_t each = up(groups, GPU_GROUPS), together = resident(s);
+    int64_t each = up(groups, GPU_GROUPS), together = resident(t, s);
     double  time = (double)(each / together) * groups_cycles(t, s, steps, (int)(each < together ? each : together))
                  + groups_cycles(t, s, steps, (int)(each % together));
 
@@ -166,7 +185,7 @@ static void try_stages(const GpuTile *t, GpuShape s, Best *best)
     int written = s.mma ? s.m * s.n / GPU_WARP * s.depth / 8 : s.m * s.n * (s.depth / s.slices);
 
     for (s.stages = 2; s.stages <= MOST_STAGES && (s.stages == 2 || s.stages * written <= MOST_WRITTEN); s.stages++)
-        if (group_bytes(&s) <= t->g->nest->limits->shared_bytes)
+        if (group_bytes(&s) <= t->g->nest->limits->shared_bytes && registers(t, &s) < most_registers(&s))
             try_splits(t, &s, best);
 }
 
