@@ -77,6 +77,23 @@ int64_t nnd_cuda_free(int number)
 
 /* ---- messages ---- */
 
+/* Is it a kernel that went wrong (CUresult in the driver API reference)?  From then on every call answers this. */
+static bool is_of_a_kernel(int result)
+{
+    enum { ILLEGAL_ADDRESS = 700, LAUNCH_TIMEOUT = 702, ASSERTION = 710, HARDWARE_STACK = 714, LAUNCH_FAILED = 719 };
+
+    return result == ILLEGAL_ADDRESS || result == LAUNCH_TIMEOUT || result == ASSERTION || (result >= HARDWARE_STACK && result <= LAUNCH_FAILED);
+}
+
+/* Which one is known if each is waited for; else whatever was asked next has the answer, and what that was says nothing. */
+static int kernel_failed(const NndCuda *c, int result, NndError *err)
+{
+    static const char *const kind[] = { "init", "train", "eval", "infer" };
+
+    return nnd_fail(err, NND_E_DEVICE, "cuda:%d: a kernel of %s failed: %s (%d); run again with NND_CUDA=sync in the environment to see which",
+                    c->number, kind[c->running], nnd_driver_text(&c->driver, result), result);
+}
+
 int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ...)
 {
     char what[512];
@@ -84,6 +101,8 @@ int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ..
 
     if (!result)
         return 0;
+    if (is_of_a_kernel(result) && !c->how.sync)
+        return kernel_failed(c, result, err);
     va_start(ap, fmt);
     vsnprintf(what, sizeof what, fmt, ap);
     va_end(ap);

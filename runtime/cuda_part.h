@@ -66,10 +66,12 @@ struct NndCuda {
     void          **param;
     int32_t         turn;            /* what launches point to */
     NndControl      control;
+    NndEntryKind    running;         /* the entry that was called last */
     bool            host_newer, device_newer;
 };
 
-/* cuda_failed - 0 if result is; else the message "cuda:0: WHAT: what the driver says", and NND_E_DEVICE or NND_E_MEMORY. */
+/* cuda_failed - 0 if result is; else the message "cuda:0: WHAT: what the driver says", and NND_E_DEVICE or NND_E_MEMORY.  A kernel that
+ * has failed is told as that, whatever was asked. */
 int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* cuda_load_begin - threads begin to make the code's parts and load them; cuda_load_end - no more of them, and all modules go.
  * cuda_load_entry - the parts of e, and the first, as modules; the caller makes those that no thread has begun. */

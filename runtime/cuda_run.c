@@ -319,24 +319,19 @@ static int64_t part_size(const NndCuda *c, const NndEntry *e, int64_t rest)
     return rest < most ? rest : most;
 }
 
-/* The host's state if it is newer. */
-static int begin(NndCuda *c, NndError *err)
+/* The entry's code, and the host's state if it is newer. */
+static int begin(NndCuda *c, const NndEntry *e, NndError *err)
 {
     int rc = cuda_failed(c, c->driver.context_use(c->context), err, "context");
 
+    c->running = (NndEntryKind)e->kind;
+    if (!rc)
+        rc = cuda_ready(c, &c->entry[e - c->image->entry], err);
     if (!rc && c->host_newer)
         rc = up(c, c->at[ROOM_STATE], c->host_state, c->nbytes[ROOM_STATE], "the state", err);
     if (!rc)
         c->host_newer = false;
     return rc;
-}
-
-/* The error comes late: what failed is known only if every kernel is waited for. */
-static int wait_all(NndCuda *c, const NndEntry *e, NndError *err)
-{
-    static const char *const kind[] = { "init", "train", "eval", "infer" };
-
-    return cuda_failed(c, c->driver.stream_wait(c->stream), err, "a kernel of %s (NND_CUDA=sync tells which)", kind[e->kind]);
 }
 
 /* ---- times ---- */
@@ -393,11 +388,11 @@ int nnd_cuda_times(NndCuda *c, const NndEntry *e, const NndCall *call, double *m
 {
     Part p = { .entry = e, .call = call, .n = 1 };
     CudaEntry *own = &c->entry[e - c->image->entry];
-    int rc = begin(c, err);
+    int rc = begin(c, e, err);
 
     for (int i = 0; i < own->nlaunch; i++)
         ms[i] = 0;
-    if (!rc && !(rc = cuda_ready(c, own, err)) && !(rc = set_control(c, &p, err)))
+    if (!rc && !(rc = set_control(c, &p, err)))
         rc = run_noted(c, own, ms, err);
     c->device_newer = true;
     return rc;
@@ -406,10 +401,8 @@ int nnd_cuda_times(NndCuda *c, const NndEntry *e, const NndCall *call, double *m
 int nnd_cuda_run(NndCuda *c, const NndEntry *e, const NndCall *call, NndError *err)
 {
     CudaEntry *own = &c->entry[e - c->image->entry];
-    int rc = begin(c, err);
+    int rc = begin(c, e, err);
 
-    if (!rc)
-        rc = cuda_ready(c, own, err);
     for (int64_t done = 0, some; done < call->nbatch && !rc; done += some) {
         Part p = { .entry = e, .call = call, .from = done };
 
@@ -418,7 +411,7 @@ int nnd_cuda_run(NndCuda *c, const NndEntry *e, const NndCall *call, NndError *e
             return nnd_fail(err, NND_E_ARG, "a batch of %lld rows is more than the session has room for", (long long)e->batch);
         if (!(rc = set_control(c, &p, err)) && !(rc = run_batches(c, own, some, err))
             && !(rc = get_results(c, &p, err)))
-            rc = wait_all(c, e, err);
+            rc = cuda_failed(c, c->driver.stream_wait(c->stream), err, "waiting");
     }
     if (e->kind == NND_INIT || e->kind == NND_TRAIN)
         c->device_newer = true;

@@ -2,7 +2,7 @@
  *
  * Kernels do nothing but nnd_advance, memory is this process's.  With $FAKE_CUDA_OVER, another libcuda.so.1 (an interpreter,
  * say), everything is done by that, and only graphs are added.  Words in $FAKE_CUDA: noinit, nodevice, small (1 MB is free),
- * noalloc, badlaunch, late (a kernel fails when it is waited for), two (devices), sm88, refused (of the code), capture (it fails).  -DOLD leaves functions
+ * noalloc, badlaunch, late (a kernel fails, which whatever is asked next tells), two (devices), sm88, refused (of the code), capture (it fails).  -DOLD leaves functions
  * out.  At its end stderr is told what was launched.  Prototypes: CUDA Driver API reference.
  */
 #define _GNU_SOURCE
@@ -256,6 +256,10 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
     int   result;
 
     (void)stream, (void)extra;
+    if (failed_late) {
+        free(n);
+        return BAD_ADDRESS;
+    }
     *n = (Node){ .f = function, .size = { gx, gy, gz, bx, by, bz, shared } };
     for (int i = 0; i < n->f->nparam; i++)
         memcpy(&n->value[i], param[i], (size_t)n->f->nbytes[i]);
