@@ -31,6 +31,7 @@ typedef enum StepPart { STEP_SEED, STEP_NUMBER, STEP_TURN } StepPart;
 /* What differs between a processor and a GPU while kernels are written. */
 typedef struct EmitTarget {
     bool         hints;                /* memory is asked for ahead (cpu_fetch.c) */
+    int          constants;            /* LLVM's number of the memory that tables of the code are in */
     bool         wide;                 /* vectors are memory accesses of that many bytes at once: alignment is said, conditions are no masks */
     LLVMValueRef (*base)(Emit *e, const Buffer *b, int i);        /* where buffer number i of the kernel begins; a scalar: its value */
     LLVMValueRef (*rows)(Emit *e, bool next);                     /* the batch's row numbers; those of the next batch */
@@ -99,15 +100,18 @@ LLVMValueRef cpu_intrinsic1(Emit *e, const char *name, LLVMValueRef a);       /*
 
 /* one operation of ops.def on values of equal length (cpu_op.c) */
 LLVMValueRef cpu_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);        /* of f64, and what cpu_math.c lacks, by the C library */
-LLVMValueRef cpu_own_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);    /* the same without a library (cpu_math64.c) */
+LLVMValueRef cpu_own_function(Emit *e, Op op, Dtype d, LLVMValueRef *arg);    /* the same without a library (cpu_math64.c, cpu_angle.c) */
 LLVMValueRef cpu_op(Emit *e, Op op, Dtype dtype, Dtype from, LLVMValueRef *arg, int narg);
 
-/* functions of f32 as polynomials (cpu_math.c); error bounds in backends/README.md */
+/* functions of f32 as polynomials (cpu_math.c), random bits (cpu_random.c); error bounds in backends/README.md */
 LLVMValueRef cpu_exp(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_log(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_tanh(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_sigmoid(Emit *e, LLVMValueRef x);
 LLVMValueRef cpu_erf(Emit *e, LLVMValueRef x);
+LLVMValueRef cpu_sin(Emit *e, LLVMValueRef x);             /* these three through f64 (cpu_math64.c) */
+LLVMValueRef cpu_cos(Emit *e, LLVMValueRef x);
+LLVMValueRef cpu_pow(Emit *e, LLVMValueRef x, LLVMValueRef y);
 LLVMValueRef cpu_random(Emit *e, LLVMValueRef index, LLVMValueRef seed, LLVMValueRef step, LLVMValueRef stream, Dtype d);          /* stream: i32 */
 
 /* memory (cpu_memory.c): inside a vec loop, vectors.  A place is where lane 0 is and how far the next lane's is. */

@@ -20,9 +20,9 @@
 typedef void Function(void);
 typedef struct Import { const char *name; Function *at; } Import;
 
-#define MATH(name) { #name, (Function *)(name) }, { #name "f", (Function *)(name##f) }
+#define MATH(name) { #name, (Function *)(name) }
 static const Import import[] = {
-    MATH(exp), MATH(log), MATH(tanh), MATH(erf), MATH(sin), MATH(cos), MATH(pow), MATH(fma), MATH(floor),
+    MATH(exp), MATH(log), MATH(tanh), MATH(erf), MATH(sin), MATH(cos), MATH(pow), MATH(fma), MATH(fmaf), MATH(floor), MATH(floorf),
     { "memset", (Function *)memset }, { "memcpy", (Function *)memcpy }, { "memmove", (Function *)memmove },
 };
 #undef MATH

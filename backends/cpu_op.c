@@ -1,8 +1,7 @@
 /* cpu_op.c - the scalar operations of ops.def, on single numbers and on vectors alike.
  *
  * Nothing here may be contracted, reassociated or assumed free of nan: LLVM is given no fast-math flag.
- * On a processor exp, log, tanh, sigmoid and erf of f32 are polynomials (cpu_math.c); the other functions call the C
- * library, lane by lane.
+ * On a processor functions of f32 are polynomials (cpu_math.c, cpu_math64.c); those of f64 call the C library, lane by lane.
  */
 #include <assert.h>
 #include <math.h>
@@ -10,15 +9,14 @@
 #include "backends/cpu.h"
 #include "backends/llvm_compat.h"
 
-/* expf for f32, exp for f64.  Lanes that don't count are not computed. */
-static LLVMValueRef libm(Emit *e, const char *name, Dtype d, LLVMValueRef *arg, int narg)
+/* Of f64.  Lanes that don't count are not computed. */
+static LLVMValueRef libm(Emit *e, const char *name, LLVMValueRef *arg, int narg)
 {
-    LLVMTypeRef t = cpu_scalar_type(e, d), param[2] = { t, t }, type = LLVMFunctionType(t, param, (unsigned)narg, false);
-    const char *symbol = d == DT_f32 ? arena_printf(e->mem, "%sf", name) : name;
-    LLVMValueRef fn = LLVMGetNamedFunction(e->M, symbol), result, lane[2];
+    LLVMTypeRef t = LLVMDoubleTypeInContext(e->C), param[2] = { t, t }, type = LLVMFunctionType(t, param, (unsigned)narg, false);
+    LLVMValueRef fn = LLVMGetNamedFunction(e->M, name), result, lane[2];
 
     if (!fn)
-        fn = LLVMAddFunction(e->M, symbol, type);
+        fn = LLVMAddFunction(e->M, name, type);
     if (!cpu_is_vector(arg[0]))
         return LLVMBuildCall2(e->B, type, fn, arg, (unsigned)narg, "");
     result = LLVMGetPoison(LLVMTypeOf(arg[0]));
@@ -109,27 +107,33 @@ static LLVMValueRef fma3(Emit *e, LLVMValueRef *a)
     return cpu_intrinsic(e, compat_fma, &t, 1, a, 3);
 }
 
+static LLVMValueRef function32(Emit *e, Op op, LLVMValueRef *a)
+{
+    switch (op) {
+    case OP_exp:     return cpu_exp(e, a[0]);
+    case OP_log:     return cpu_log(e, a[0]);
+    case OP_tanh:    return cpu_tanh(e, a[0]);
+    case OP_sigmoid: return cpu_sigmoid(e, a[0]);
+    case OP_erf:     return cpu_erf(e, a[0]);
+    case OP_sin:     return cpu_sin(e, a[0]);
+    case OP_cos:     return cpu_cos(e, a[0]);
+    case OP_pow:     return cpu_pow(e, a[0], a[1]);
+    default: assert(!"a row without code in the cpu backend"); return a[0];
+    }
+}
+
 /* f32 by the polynomials, f64 by the C library. */
 LLVMValueRef cpu_function(Emit *e, Op op, Dtype d, LLVMValueRef *a)
 {
     LLVMValueRef x;
 
-    switch (op) {
-    case OP_exp:  return d == DT_f32 ? cpu_exp(e, a[0]) : libm(e, "exp", d, a, 1);
-    case OP_log:  return d == DT_f32 ? cpu_log(e, a[0]) : libm(e, "log", d, a, 1);
-    case OP_tanh: return d == DT_f32 ? cpu_tanh(e, a[0]) : libm(e, "tanh", d, a, 1);
-    case OP_sigmoid:
-        if (d == DT_f32)
-            return cpu_sigmoid(e, a[0]);
-        x = LLVMBuildFNeg(e->B, a[0], "");
-        x = LLVMBuildFAdd(e->B, libm(e, "exp", d, &x, 1), cpu_float(x, 1), "");
-        return LLVMBuildFDiv(e->B, cpu_float(x, 1), x, "");
-    case OP_erf:  return d == DT_f32 ? cpu_erf(e, a[0]) : libm(e, "erf", d, a, 1);
-    case OP_sin:  return libm(e, "sin", d, a, 1);
-    case OP_cos:  return libm(e, "cos", d, a, 1);
-    case OP_pow:  return libm(e, "pow", d, a, 2);
-    default: assert(!"a row without code in the cpu backend"); return a[0];
-    }
+    if (d == DT_f32)
+        return function32(e, op, a);
+    if (op != OP_sigmoid)
+        return libm(e, op_info[op].name, a, op_info[op].narg);
+    x = LLVMBuildFNeg(e->B, a[0], "");
+    x = LLVMBuildFAdd(e->B, libm(e, "exp", &x, 1), cpu_float(x, 1), "");
+    return LLVMBuildFDiv(e->B, cpu_float(x, 1), x, "");
 }
 
 /* The constant that all lanes of an f32 value are; false if it is none. */

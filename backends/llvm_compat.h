@@ -41,7 +41,7 @@ enum { COMPAT_PTX_KERNEL = 71 };
 static const char compat_gpu_pipeline[] = "function(early-cse<memssa>,instcombine<no-verify-fixpoint>,loop-mssa(licm),early-cse<memssa>)";
 
 static const char compat_fma[] = "llvm.fma", compat_floor[] = "llvm.floor", compat_rint[] = "llvm.rint", compat_fabs[] = "llvm.fabs",
-                  compat_copysign[] = "llvm.copysign",
+                  compat_copysign[] = "llvm.copysign", compat_fshl[] = "llvm.fshl",
                   compat_sqrt[] = "llvm.sqrt", compat_fptosi[] = "llvm.fptosi.sat", compat_fptoui[] = "llvm.fptoui.sat",
                   compat_masked_load[] = "llvm.masked.load", compat_masked_store[] = "llvm.masked.store";
 

@@ -124,7 +124,7 @@ static LLVMValueRef step(Emit *e, StepPart part)
     return NULL;
 }
 
-const EmitTarget nvptx_emit_target = { .wide = true, .base = base, .rows = rows, .step = step, .place = place,
+const EmitTarget nvptx_emit_target = { .constants = SPACE_GLOBAL, .wide = true, .base = base, .rows = rows, .step = step, .place = place,
                                        .function = cpu_own_function, .statement = nvptx_statement };
 
 /* ---- functions ---- */

@@ -44,10 +44,10 @@ static inline bool takes(Op op, Dtype d)
     return !strcmp(rule, "floats") ? dt_is_float(d) : !strcmp(rule, "logic") ? d == DT_bool : !strcmp(rule, "numeric") ? d != DT_bool : true;
 }
 
-/* Polynomials of f32, with bounds of their own: test_same_bits.c. */
+/* Polynomials of f32, with bounds of their own: test_same_bits.c, test_own_functions.c. */
 static inline bool is_own_function(Op op, Dtype d)
 {
-    return d == DT_f32 && (op == OP_exp || op == OP_log || op == OP_tanh || op == OP_sigmoid || op == OP_erf);
+    return d == DT_f32 && (op == OP_exp || op == OP_log || op == OP_tanh || op == OP_sigmoid || op == OP_erf || op == OP_sin || op == OP_cos || op == OP_pow);
 }
 
 static inline void sweep_ops(Sweep *s)
