@@ -1,7 +1,8 @@
 /* attention_gpu.c - how large the tiles of attention are that a group of threads has in its memory, and whether they fit.
  *
- * A function of the sizes alone, so the same on every GPU.  Rows are taken 64 at a time where that still gives work to all of a GPU, else 32; fewer
- * where there are no more, or where the rows are so long that no more fit.
+ * A function of the sizes alone, so the same on every GPU.  Own rows are 64 where that still gives work to all of a GPU, else 32; fewer
+ * where there are no more, or where the rows are so long that no more fit.  Other rows are 64, but 32 of a gradient, which has twice as many numbers of each score in
+ * registers, and three or four products for one exponential.
  */
 #include "passes/attention_gpu.h"
 #include "passes/schedule_gpu.h"
@@ -46,7 +47,7 @@ bool attention_shape(const Limits *limits, const AttentionSize *n, AttentionShap
     s->step_length = s->length + s->lanes;
     s->step_width = s->width + s->lanes;
     s->own = rows_for(rows, many ? MOST : MOST / 2);
-    s->other = rows_for(columns, MOST);
+    s->other = rows_for(columns, n->gradient ? MOST / 2 : MOST);
     for (settle(s); bytes_of(n, s) > limits->shared_bytes; settle(s)) {
         if (s->own == LEAST && s->other == LEAST)
             return false;

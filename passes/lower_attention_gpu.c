@@ -177,6 +177,7 @@ static void tile(Attention *f)
     att_load(a, &f->k, f->tile_k, &f->other, a->s.other, a->s.length, a->s.step_length);
     if (f->values)
         att_load(a, &f->v, f->tile_v, &f->other, a->s.other, a->s.width, a->s.step_width);
+    att_wait(a);
     att_open_down(a, &o[0]);
     att_open_across(a, &o[1]);
     att_products(a, f->tile_q, f->tile_k, a->s.step_length, tile_columns(t->lo, &f->q), f->score);

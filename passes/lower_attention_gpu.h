@@ -35,6 +35,7 @@ void   att_open_across(AttentionThreads *a, Open *o);
 
 /* To group memory: n rows of m, and zeros where it ends; `columns` are whole runs, step from row to row. */
 void   att_load(AttentionThreads *a, const TileMatrix *m, int local, const AttentionRows *rows, int n, int64_t columns, int64_t step);
+void   att_wait(AttentionThreads *a);          /* what is copied straight from buffers is under way until then */
 
 /* For the thread: to[row, score] = sum over columns of x[own row] * y[other row]; `count` of the columns are not 0. */
 void   att_products(AttentionThreads *a, int x, int y, int64_t step, int64_t count, int to);

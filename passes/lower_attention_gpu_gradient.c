@@ -137,6 +137,7 @@ static void tile(Gradient *f)
     Open              o[4];
 
     load_tiles(f, false);
+    att_wait(a);
     att_open_down(a, &o[0]);
     att_open_across(a, &o[1]);
     att_products(a, f->own1, f->other1, a->s.step_length, tile_columns(t->lo, &f->q), f->score);
@@ -200,10 +201,8 @@ static void groups(Gradient *f, bool by_keys, Affine number, int64_t tiles)
     a->group = (Guard){ number, tiles * att_heads(a) };
     tile_open_where(t, &o, &a->group, 1);
     at = att_cut(a, number, tiles);
-    /* the first keys are seen by most, the last queries see most: they begin first */
-    f->own.first = aff_scale(t->mem, at, by_keys ? a->s.own : -a->s.own);
-    if (!by_keys)
-        f->own.first = tile_plus(t, f->own.first, aff_const((tiles - 1) * a->s.own));
+    /* of causal tiles the first keys are seen by most, and the last queries see most: those that begin together have as much to do together as others */
+    f->own.first = aff_scale(t->mem, at, a->s.own);
     load_tiles(f, true);
     all_tiles(f);
     store(f);

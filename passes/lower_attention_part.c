@@ -86,14 +86,25 @@ static void load_element(AttentionThreads *a, const TileMatrix *m, int local, co
     tile_set(t, local, tile_place(t, e->row, step, column), value);
 }
 
+/* Is an element what one load finds? */
+static bool only_copies(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_FOR ? !only_copies(s->body) : s->kind != ST_PART && s->kind != ST_WITHIN && s->kind != ST_SET && (s->kind != ST_LOAD || s->dtype != DT_f32))
+            return false;
+    return true;
+}
+
 void att_load(AttentionThreads *a, const TileMatrix *m, int local, const AttentionRows *rows, int n, int64_t columns, int64_t step)
 {
     const Tiles *t = &a->t;
     Affine       thread, i, v, across;
     Element      e = { .vector = tile_columns(t->lo, m) % a->s.lanes == 0 };
     Open         o[4];
+    Stmt        *threads;
 
     tile_open_block(t, &o[0], att_threads(a), &thread);
+    threads = o[0].loop;
     across = tile_part(t, thread, 1, a->s.across);
     e.row = tile_part(t, thread, a->s.across, a->s.down);
     tile_open_unrolled(t, &o[1], n / a->s.down, &i);
@@ -107,6 +118,13 @@ void att_load(AttentionThreads *a, const TileMatrix *m, int local, const Attenti
     e.run = tile_plus(t, across, times(t, v, a->s.across));
     load_element(a, m, local, rows, columns, step, &e);
     tile_close_all(t, o, 4);
+    threads->async = t->lo->limits->async && t->dtype == DT_f32 && only_copies(threads->body);
+}
+
+void att_wait(AttentionThreads *a)
+{
+    if (a->t.lo->limits->async)
+        low_add(a->t.lo, ST_WAIT, a->t.loc)->count = 0;
 }
 
 /* ---- products ---- */
