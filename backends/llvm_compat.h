@@ -28,7 +28,7 @@ static const char *const compat_cp_async[3][2] = {
 static const char compat_cp_commit[] = "llvm.nvvm.cp.async.commit.group", compat_cp_wait[] = "llvm.nvvm.cp.async.wait.group",
                   compat_shuffle[] = "llvm.nvvm.shfl.sync.bfly.i32", compat_shuffle_to[] = "llvm.nvvm.shfl.sync.idx.i32",
                   compat_meet_warp[] = "llvm.nvvm.bar.warp.sync", compat_meet_group[] = "llvm.nvvm.barrier.cta.sync.aligned.all",
-                  compat_to_tf32[] = "llvm.nvvm.f2tf32.rna", compat_to_bf16[] = "llvm.nvvm.ff2bf16x2.rn",
+                  compat_to_tf32[] = "llvm.nvvm.f2tf32.rna", compat_to_tf32_even[] = "llvm.nvvm.f2tf32.rn", compat_to_bf16[] = "llvm.nvvm.ff2bf16x2.rn",
                   compat_mma_tf32[] = "llvm.nvvm.mma.m16n8k8.row.col.tf32", compat_mma_bf16[] = "llvm.nvvm.mma.m16n8k16.row.col.bf16",
                   compat_thread[] = "llvm.nvvm.read.ptx.sreg.tid.x";
 static const char *const compat_group[3] = { "llvm.nvvm.read.ptx.sreg.ctaid.x", "llvm.nvvm.read.ptx.sreg.ctaid.y",

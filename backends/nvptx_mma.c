@@ -2,7 +2,8 @@
  *
  * Which thread holds what: PTX ISA, "Matrix Fragments for mma.m16n8k8" and "mma.m16n8k16".  With g = lane / 4 and t = lane % 4,
  * A has rows g and g + 8 and columns t and t + 4 (bf16: the pairs 2t, 2t + 1 and 8 on), B the same columns of A as rows and
- * column g, C rows g and g + 8 and columns 2t, 2t + 1.
+ * column g, C rows g and g + 8 and columns 2t, 2t + 1.  Which place of the fold is which column is all the same to a sum, so of tf32 columns t
+ * and t + 4 are places 2t and 2t + 1: neighbours in A, which are one access.
  */
 #include "backends/llvm_compat.h"
 #include "backends/nvptx.h"
@@ -11,35 +12,62 @@ enum { WARP = 32, NRESULT = 4 };
 
 typedef struct Tile { Emit *e; const Stmt *s; LLVMValueRef g, t; } Tile;
 
-/* Of operand number `which`: across + its lane's g, k + `from`; what the lane gives first, so that the rest is a displacement. */
-static LLVMValueRef element(Tile *t, int which, int across, LLVMValueRef k, int from)
+/* Of an operand: its row of A or column of B, `across` + the lane's g, at place 2t + from of the fold. */
+static LLVMValueRef address(Tile *t, int which, int across, int from)
 {
     Emit        *e = t->e;
     const Guard *at = &t->s->guard[which];
     Place        first = nvptx_place(e, t->s->operand[which], at->at);
     LLVMTypeRef  real = LLVMFloatTypeInContext(e->C);
-    LLVMValueRef row = which ? k : t->g, column = which ? t->g : k, v;
+    LLVMValueRef k = LLVMBuildShl(e->B, t->t, cpu_i32(e, 1), ""), row = which ? k : t->g, column = which ? t->g : k, v;
     LLVMValueRef lane = LLVMBuildAdd(e->B, LLVMBuildMul(e->B, row, cpu_i32(e, at->size), ""), column, "");
     LLVMValueRef rest = cpu_i64(e, which ? from * at->size + across : across * at->size + from);
 
+    /* what the lane gives comes first, so that the rest is a displacement */
     v = LLVMBuildGEP2(e->B, real, first.pointer, &lane, 1, "");
-    v = LLVMBuildLoad2(e->B, real, LLVMBuildGEP2(e->B, real, v, &rest, 1, ""), "");
-    LLVMSetAlignment(v, 4);
+    return LLVMBuildGEP2(e->B, real, v, &rest, 1, "");
+}
+
+static LLVMValueRef load(Emit *e, LLVMTypeRef type, LLVMValueRef at, unsigned align)
+{
+    LLVMValueRef v = LLVMBuildLoad2(e->B, type, at, "");
+
+    LLVMSetAlignment(v, align);
     return v;
 }
 
-/* What a thread passes of one row of A, or one column of B, at k from `from` on. */
-static LLVMValueRef word(Tile *t, int which, int across, int from)
+/* Places 2t + from and the next. */
+static void load_pair(Tile *t, int which, int across, int from, LLVMValueRef pair[2])
 {
     Emit        *e = t->e;
-    LLVMValueRef v[2], k = t->s->bf16 ? LLVMBuildShl(e->B, t->t, cpu_i32(e, 1), "") : t->t;
+    const Guard *at = &t->s->guard[which];
+    LLVMTypeRef  real = LLVMFloatTypeInContext(e->C);
+    bool         together = !which && at->size % 2 == 0 && cpu_align(e, at->at, 4, 8) == 8;
+    LLVMValueRef v = together ? load(e, LLVMVectorType(real, 2), address(t, which, across, from), 8) : NULL;
 
-    for (int i = 0; i < (t->s->bf16 ? 2 : 1); i++)
-        v[i] = element(t, which, across, k, from + i);
-    if (!t->s->bf16)
-        return nvptx_call(e, compat_to_tf32, v, 1);
-    /* the second argument is the lower half, which is the lower k */
-    return LLVMBuildBitCast(e->B, nvptx_call(e, compat_to_bf16, (LLVMValueRef[]){ v[1], v[0] }, 2), LLVMInt32TypeInContext(e->C), "");
+    for (int i = 0; i < 2; i++)
+        pair[i] = together ? LLVMBuildExtractElement(e->B, v, cpu_i32(e, i), "") : load(e, real, address(t, which, across, from + i), 4);
+}
+
+/* The words of one row of A, or one column of B. */
+static void words(Tile *t, int which, int across, LLVMValueRef word[2])
+{
+    Emit        *e = t->e;
+    LLVMValueRef pair[2];
+    /* halves to even are one instruction where there is that, halves away from zero are three */
+    const char  *round = e->gpu->sm->sm >= 90 ? compat_to_tf32_even : compat_to_tf32;
+
+    if (!t->s->bf16) {
+        load_pair(t, which, across, 0, pair);
+        for (int i = 0; i < 2; i++)
+            word[i] = nvptx_call(e, round, &pair[i], 1);
+        return;
+    }
+    for (int i = 0; i < 2; i++) {
+        load_pair(t, which, across, 8 * i, pair);
+        /* the second argument is the lower half, which is the lower place */
+        word[i] = LLVMBuildBitCast(e->B, nvptx_call(e, compat_to_bf16, (LLVMValueRef[]){ pair[1], pair[0] }, 2), LLVMInt32TypeInContext(e->C), "");
+    }
 }
 
 static Stmt result(Tile *t, int i)
@@ -53,8 +81,8 @@ static Stmt result(Tile *t, int i)
 void nvptx_mma(Emit *e, const Stmt *s)
 {
     Tile         t = { .e = e, .s = s };
-    LLVMValueRef arg[10], out;
-    int          n = 0, half = s->bf16 ? 8 : 4;
+    LLVMValueRef arg[10], word[2], out;
+    int          n = 6;
 
     if (!e->gpu->sm->mma || e->gpu->level.threads != WARP) {
         nvptx_refuse(e, "%s has no product of tiles by %lld threads", e->gpu->sm->name, (long long)e->gpu->level.threads);
@@ -62,10 +90,12 @@ void nvptx_mma(Emit *e, const Stmt *s)
     }
     t.g = LLVMBuildLShr(e->B, e->gpu->level.thread, cpu_i32(e, 2), "");
     t.t = LLVMBuildAnd(e->B, e->gpu->level.thread, cpu_i32(e, 3), "");
-    for (int i = 0; i < 4; i++)
-        arg[n++] = word(&t, 0, i % 2 * 8, i / 2 * half);
-    for (int i = 0; i < 2; i++)
-        arg[n++] = word(&t, 1, 0, i * half);
+    for (int row = 0; row < 2; row++) {
+        words(&t, 0, 8 * row, word);
+        arg[row] = word[0];
+        arg[row + 2] = word[1];
+    }
+    words(&t, 1, 0, &arg[4]);
     for (int i = 0; i < NRESULT; i++) {
         Stmt from = result(&t, i);
 

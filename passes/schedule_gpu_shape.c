@@ -11,7 +11,7 @@
 enum { PAD = 4, MOST_STAGES = 4, LEAST_THREADS = 128, MOST_THREADS = 256, MOST_WRITTEN = 1280 };
 
 /* Of a multiprocessor: registers, bytes of group memory that all generations from sm_80 on have, and bytes of the second cache a cycle. */
-enum { REGISTERS = 1 << 16, GROUP_BYTES = 160 << 10, CACHE_BYTES = 24 };
+enum { REGISTERS = 1 << 16, GROUP_BYTES = 160 << 10, CACHE_BYTES = 20 };
 
 /* Cycles: until what is asked for is there; a launch; until a group works. */
 enum { LATENCY = 900, LAUNCH = 5000, START = 1500 };
@@ -32,12 +32,12 @@ static double larger(double a, double b) { return a > b ? a : b; }
 
 int gpu_tile_threads(const GpuShape *s) { return s->rows / s->m * (s->columns / s->n) * s->slices * (s->mma ? GPU_WARP : 1); }
 
-/* Lanes of a warp read rows of the first factor and columns of the second from banks of their own. */
+/* Lanes of a warp read from banks of their own: of tensor cores' factors pairs along the fold, of 8 rows and of 8 columns. */
 void gpu_tile_steps(const GpuShape *s, int64_t step[2], int64_t cross[2])
 {
     step[0] = s->mma ? 1 : s->rows + PAD;
-    cross[0] = s->mma ? s->depth + PAD : 1;
-    step[1] = s->columns + (s->mma ? 2 * PAD : PAD);
+    cross[0] = s->mma ? s->depth + (s->depth % 16 ? 0 : 2 * PAD) : 1;
+    step[1] = s->columns + PAD;
     cross[1] = 1;
 }
 
@@ -63,16 +63,14 @@ static int64_t group_bytes(const GpuShape *s)
 /* ---- time ---- */
 
 /* Instructions of a thread in a step, and those of them that read group memory, 128 bits each; of a warp with tensor cores, where a product of
- * 16 x 8 x 8 takes as long as 8 instructions and factors are read by 32 bits and rounded. */
+ * 16 x 8 x 8 takes as long as 6 instructions and factors are read in words and rounded. */
 static void count_instructions(const GpuShape *s, double *all, double *reads)
 {
-    double each = (double)s->depth / s->slices;
+    double each = (double)s->depth / s->slices, a = s->m / 4.0 * each / 8, b = s->n / 4.0 * each / 8;
 
     if (s->mma) {
-        double words = (s->m / 4.0 + s->n / 4.0) * s->depth / 8;
-
-        *reads = words / 4;
-        *all = s->m * s->n / 128.0 * 8 * s->depth / 8 + 2 * words;
+        *reads = (a + b) / 2;
+        *all = s->m * s->n / 128.0 * 6 * each / 8 + 1.5 * a + 2 * b;
         return;
     }
     *reads = (s->m + s->n) / 4.0 * each;
@@ -182,7 +180,7 @@ static void try_splits(const GpuTile *t, const GpuShape *s, Best *best)
 
 static void try_stages(const GpuTile *t, GpuShape s, Best *best)
 {
-    int written = s.mma ? s.m * s.n / GPU_WARP * s.depth / 8 : s.m * s.n * (s.depth / s.slices);
+    int each = s.depth / s.slices, written = s.mma ? s.m * s.n / GPU_WARP * each / 8 : s.m * s.n * each;
 
     for (s.stages = 2; s.stages <= MOST_STAGES && (s.stages == 2 || s.stages * written <= MOST_WRITTEN); s.stages++)
         if (group_bytes(&s) <= t->g->nest->limits->shared_bytes && registers(t, &s) < most_registers(&s))
@@ -194,31 +192,38 @@ static void try_part(const GpuTile *t, GpuShape s, Best *best)
 {
     int by = s.mma ? t->bf16 ? 16 : 8 : 1, threads;
 
-    for (s.slices = 1; s.slices <= (s.mma ? 1 : 16); s.slices *= 2) {
+    for (s.slices = 1; s.slices <= 16; s.slices *= 2) {
         threads = gpu_tile_threads(&s);
-        if (threads < (s.mma ? GPU_WARP : LEAST_THREADS) || threads > MOST_THREADS)
+        if (threads < LEAST_THREADS || threads > MOST_THREADS)
             continue;
         for (int i = 0; i < LENGTH(depths); i++) {
-            s.depth = near_depth(t, depths[i], by > s.slices ? by : s.slices);
-            if (s.depth % by || s.depth % s.slices || (!s.mma && s.m * s.n * (s.depth / s.slices) > MOST_WRITTEN / 2))
+            s.depth = near_depth(t, depths[i], by * s.slices);
+            if (s.depth % (by * s.slices) || (!s.mma && s.m * s.n * (s.depth / s.slices) > MOST_WRITTEN / 2))
                 continue;
             try_stages(t, s, best);
         }
     }
 }
 
-void gpu_shape(const GpuTile *t, GpuShape *shape, int *splits)
+static void try_parts(const GpuTile *t, bool mma, const int (*part)[2], int n, Best *best)
 {
-    bool mma = t->g->nest->limits->mma && t->g->nest->p->m->train.precision;
-    Best best = { .splits = 0 };
-
     for (int i = 0; i < LENGTH(tiles); i++)
-        for (int j = 0; j < (mma ? LENGTH(warps) : LENGTH(parts)); j++) {
-            GpuShape s = { .rows = tiles[i][0], .columns = tiles[i][1], .m = (mma ? warps : parts)[j][0], .n = (mma ? warps : parts)[j][1], .mma = mma };
+        for (int j = 0; j < n; j++) {
+            GpuShape s = { .rows = tiles[i][0], .columns = tiles[i][1], .m = part[j][0], .n = part[j][1], .mma = mma };
 
             if (s.rows % s.m == 0 && s.columns % s.n == 0)
-                try_part(t, s, &best);
+                try_part(t, s, best);
         }
+}
+
+/* Where factors may be rounded they are if that is faster. */
+void gpu_shape(const GpuTile *t, GpuShape *shape, int *splits)
+{
+    Best best = { .splits = 0 };
+
+    if (t->g->nest->limits->mma && t->g->nest->p->m->train.precision)
+        try_parts(t, true, warps, LENGTH(warps), &best);
+    try_parts(t, false, parts, LENGTH(parts), &best);
     *shape = best.shape;
     *splits = best.splits;
 }
