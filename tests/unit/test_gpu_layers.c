@@ -43,7 +43,7 @@ static const struct { const char *name, *setting; } step_of[] = {
     { "exponential", "optimizer: sgd(lr: exponential(0.1, 0.5))" },
     { "multi_step", "optimizer: sgd(lr: multi_step(0.1, 1, second: 2))" },
     { "warmup", "optimizer: sgd(lr: warmup(0.1, 2))" },
-    { "cosine", "optimizer: adam(lr: cosine(0.1, warmup: 1, min: 0.01))" },
+    { "cosine", "optimizer: sgd(lr: cosine(0.1, warmup: 1, min: 0.01))" },
     { "one_cycle", "optimizer: sgd(lr: one_cycle(0.1))" },
     { "clip_norm", "optimizer: sgd(lr: 0.1)\n    clip_norm: 0.1" },
     { "clip_value", "optimizer: sgd(lr: 0.1)\n    clip_value: 0.01" },
