@@ -93,7 +93,7 @@ static bool same_list(const Kind *x, const Kind *y, const Stmt *a, const Stmt *b
             || a->narg != b->narg || a->local != b->local || a->extent != b->extent
             || a->count != b->count || a->par != b->par || a->unroll != b->unroll || a->lanes != b->lanes || a->sieve != b->sieve
             || a->nguard != b->nguard || a->grid != b->grid || a->block != b->block || a->async != b->async || a->scope != b->scope
-            || a->each != b->each || a->bf16 != b->bf16 || a->operand[0] != b->operand[0] || a->operand[1] != b->operand[1] || a->blas != b->blas)
+            || a->each != b->each || a->bf16 != b->bf16 || a->turned != b->turned || a->operand[0] != b->operand[0] || a->operand[1] != b->operand[1] || a->blas != b->blas)
             return false;
         if (memcmp(a->arg, b->arg, (size_t)a->narg * sizeof *a->arg) || memcmp(&a->number, &b->number, sizeof a->number)
             || !same_affines(a, b) || (touches && number_of(x, a->buf) != number_of(y, b->buf)))

@@ -76,7 +76,7 @@ static bool is_group(Meet *m, int local) { return m->e->gpu->local[local]->scope
 
 static void touch_tile(Meet *m, Touches *to, const Stmt *s)
 {
-    int rows[2] = { 16, s->bf16 ? 16 : 8 }, columns[2] = { s->bf16 ? 16 : 8, 8 };
+    int depth = s->bf16 ? 16 : 8, rows[2] = { 16, s->turned ? 8 : depth }, columns[2] = { depth, s->turned ? depth : 8 };
 
     for (int i = 0; i < 2; i++)
         touch(m, to, false, s->operand[i], s->guard[i].at, (rows[i] - 1) * s->guard[i].size + columns[i] - 1, false);

@@ -19,9 +19,10 @@ static LLVMValueRef address(Tile *t, int which, int across, int from)
     const Guard *at = &t->s->guard[which];
     Place        first = nvptx_place(e, t->s->operand[which], at->at);
     LLVMTypeRef  real = LLVMFloatTypeInContext(e->C);
-    LLVMValueRef k = LLVMBuildShl(e->B, t->t, cpu_i32(e, 1), ""), row = which ? k : t->g, column = which ? t->g : k, v;
+    bool         along = !which || t->s->turned;           /* the fold lies along rows */
+    LLVMValueRef k = LLVMBuildShl(e->B, t->t, cpu_i32(e, 1), ""), row = along ? t->g : k, column = along ? k : t->g, v;
     LLVMValueRef lane = LLVMBuildAdd(e->B, LLVMBuildMul(e->B, row, cpu_i32(e, at->size), ""), column, "");
-    LLVMValueRef rest = cpu_i64(e, which ? from * at->size + across : across * at->size + from);
+    LLVMValueRef rest = cpu_i64(e, along ? across * at->size + from : from * at->size + across);
 
     /* what the lane gives comes first, so that the rest is a displacement */
     v = LLVMBuildGEP2(e->B, real, first.pointer, &lane, 1, "");
@@ -42,7 +43,7 @@ static void load_pair(Tile *t, int which, int across, int from, LLVMValueRef pai
     Emit        *e = t->e;
     const Guard *at = &t->s->guard[which];
     LLVMTypeRef  real = LLVMFloatTypeInContext(e->C);
-    bool         together = !which && at->size % 2 == 0 && cpu_align(e, at->at, 4, 8) == 8;
+    bool         together = (!which || t->s->turned) && at->size % 2 == 0 && cpu_align(e, at->at, 4, 8) == 8;
     LLVMValueRef v = together ? load(e, LLVMVectorType(real, 2), address(t, which, across, from), 8) : NULL;
 
     for (int i = 0; i < 2; i++)

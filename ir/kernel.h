@@ -76,7 +76,7 @@
  *
  * mma tf32 l2[at], l0[a : sa], l1[b : sb]   at an outer level of 32 threads: l2, `each K`, K * 32 * (this level's number) + rest: 4 results a thread are
  * added the product of 16 x 8 numbers (tf32) or 16 x 16 (mma bf16) by 8 or 16 x 8 ones in group memory, row i of the first at a + sa * i, of the second
- * at b + sb * i.  Of lane l they are row l / 4 and row l / 4 + 8, columns 2 * (l % 4) and the one beside it.  Operands are rounded to that format.
+ * at b + sb * i; l1[b : sb turned]: column i of the second is there.  Of lane l they are row l / 4 and row l / 4 + 8, columns 2 * (l % 4) and the one beside it.  Operands are rounded to that format.
  *
  * `kernel k4 "dot tanh" scan 1 28 ...`: kernels of scan 1, which stand one behind the other, run 28 times in that order; in them i0
  * is the number of the step, from 0.
@@ -139,7 +139,7 @@ typedef enum StmtKind {
     ST_SET,        /* set l<local>[at], %arg0 */
     ST_FOLD,       /* %id = fold op l<local>[at .. count] */
     ST_WAIT,       /* wait count                           all but the `count` latest async loops have landed */
-    ST_MMA         /* mma tf32|bf16 l<local>[at], l<operand[0]>[guard[0].at : guard[0].size], l<operand[1]>[guard[1].at : guard[1].size] */
+    ST_MMA         /* mma tf32|bf16 l<local>[at], l<operand[0]>[guard[0].at : guard[0].size], l<operand[1]>[guard[1].at : guard[1].size [turned]] */
 } StmtKind;
 
 typedef enum Scope { SCOPE_OWN, SCOPE_MEMORY, SCOPE_GROUP, SCOPE_EACH } Scope;
@@ -163,6 +163,7 @@ struct Stmt {
     bool     grid, block, async;
     Scope    scope; int64_t each;      /* of a local */
     bool     bf16; int operand[2];     /* mma: tf32 if not; the locals of its operands */
+    bool     turned;                   /* mma: columns of the second operand lie as rows */
     int      lanes;        /* vec: lanes; 0: not a vec loop */
     int      sieve;        /* conditions found together; 0: no sieve */
     bool     blas;

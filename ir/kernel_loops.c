@@ -186,6 +186,12 @@ static int64_t local_each(const Stmt *s, int local)
     return each;
 }
 
+/* Elements from the first of the second operand to its last. */
+static int64_t mma_reach(const Stmt *s, int64_t depth)
+{
+    return s->turned ? 7 * s->guard[1].size + depth : (depth - 1) * s->guard[1].size + 8;
+}
+
 static void add_local(Loops *l, const Stmt *s)
 {
     int64_t depth = s->bf16 ? 16 : 8, length = 1;
@@ -195,7 +201,7 @@ static void add_local(Loops *l, const Stmt *s)
     if (s->kind == ST_MMA) {
         length = 31 * local_each(l->k->body, s->local) + 4;
         add_access(l, (Access){ s, s->guard[0].at, s->operand[0], true, false, 15 * s->guard[0].size + depth, NULL });
-        add_access(l, (Access){ s, s->guard[1].at, s->operand[1], true, false, (depth - 1) * s->guard[1].size + 8, NULL });
+        add_access(l, (Access){ s, s->guard[1].at, s->operand[1], true, false, mma_reach(s, depth), NULL });
     }
     add_access(l, (Access){ s, s->at, s->local, true, s->kind != ST_GET, length, NULL });
 }

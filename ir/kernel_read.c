@@ -392,7 +392,7 @@ static bool read_wait(KernelReader *r, Stmt *s)
     return read_int(&r->t, "a number of async loops", 0, INT16_MAX, &s->count);
 }
 
-/* l0[i4 : 20] */
+/* l0[i4 : 20], the second perhaps turned */
 static bool read_operand(KernelReader *r, Stmt *s, int i)
 {
     Stmt of = { .local = 0 };
@@ -401,6 +401,7 @@ static bool read_operand(KernelReader *r, Stmt *s, int i)
         !read_punct(&r->t, ":") || !read_int(&r->t, "elements from row to row", 1, MOST, &s->guard[i].size))
         return false;
     s->operand[i] = of.local;
+    s->turned = i && lex_take(r->t.lx, "turned");
     return read_punct(&r->t, "]");
 }
 

@@ -141,7 +141,7 @@ static void print_mma(FILE *f, const Stmt *s)
     for (int i = 0; i < 2; i++) {
         fprintf(f, ", l%d[", s->operand[i]);
         print_affine(f, s->guard[i].at);
-        fprintf(f, " : %" PRId64 "]", s->guard[i].size);
+        fprintf(f, " : %" PRId64 "%s]", s->guard[i].size, i && s->turned ? " turned" : "");
     }
 }
 

@@ -318,7 +318,7 @@ static bool check_local(Check *c, const Stmt *s, int64_t elements)
 
 static bool check_mma(Check *c, const Stmt *s)
 {
-    int64_t depth = s->bf16 ? 16 : 8, span[2] = { 15, depth - 1 }, row[2] = { depth, 8 };
+    int64_t depth = s->bf16 ? 16 : 8, span[2] = { 15, s->turned ? 7 : depth - 1 }, row[2] = { depth, s->turned ? depth : 8 };
 
     if (s->dtype != DT_f32 || s->nguard != 2 || !check_local(c, s, 1))
         return c->error ? false : fault(c, "an mma of %s", s->dtype < NDTYPE ? dt_name(s->dtype) : "?");

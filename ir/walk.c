@@ -147,7 +147,7 @@ static void walk_mma(Walk *w, const Stmt *s)
     int     depth = s->bf16 ? 16 : 8, bits = s->bf16 ? 8 : 11;
     int64_t sa = s->guard[0].size, sb = s->guard[1].size, each = w->local[s->local].each;
     double *c = cells_of(w, s->local, s->at, 31 * each + 4), *a = cells_of(w, s->operand[0], s->guard[0].at, 15 * sa + depth);
-    double *b = cells_of(w, s->operand[1], s->guard[1].at, (depth - 1) * sb + 8);
+    double *b = cells_of(w, s->operand[1], s->guard[1].at, s->turned ? 7 * sb + depth : (depth - 1) * sb + 8);
 
     if (!a || !b || !c)
         return;
@@ -156,7 +156,7 @@ static void walk_mma(Walk *w, const Stmt *s)
             double *cell = &c[(i % 8 * 4 + j / 2) * each + i / 8 * 2 + j % 2], sum = *cell;
 
             for (int k = 0; k < depth; k++)
-                sum += rounded(a[i * sa + k], bits) * rounded(b[k * sb + j], bits);
+                sum += rounded(a[i * sa + k], bits) * rounded(b[s->turned ? j * sb + k : k * sb + j], bits);
             *cell = eval_cast(DT_f64, DT_f32, sum);
         }
 }

@@ -224,15 +224,27 @@ static const char group_text[] =
     "        for i7 < 64 block {\n          part i8 < 8 = i7 / 1\n          part i9 < 8 = i7 / 8\n          %3 = get l0[8*i8 + i9] : f32\n"
     "          set l1[i7], %3\n        }\n        %4 = fold add l1[0 .. 64] : f32\n        store b1[256*i1 + 2], %4\n      }\n    }\n  }\n}\n";
 
-/* Every word of it, read, printed, read again, and walked: x is 1, 2, 3, ... in rows of 8; A is rows of it, B begins at 256. */
-static void test_group(void **state)
+/* With the second operand as it is, or turned. */
+static char *turned_text(bool turned)
 {
-    Module *m = module_read("<text>", group_text, sizeof group_text - 1);
+    char  *text = malloc(sizeof group_text + 16);
+    size_t n = (size_t)(strstr(group_text, "l0[256 : 8]") - group_text) + strlen("l0[256 : 8");
+
+    memcpy(text, group_text, n);
+    strcpy(text + n, turned ? " turned" : "");
+    strcat(text, group_text + n);
+    return text;
+}
+
+/* Every word of it, read, printed, read again, and walked: x is 1, 2, 3, ... in rows of 8; A is rows of it, B begins at 256. */
+static void check_group(bool turned)
+{
+    char   *text = turned_text(turned);
+    Module *m = module_read("<text>", text, strlen(text));
     float   memory[1024] = { 0 }, *y = memory + 512;
     double  fold[2] = { 0 };
     WalkEnv env = { .state = memory };
 
-    (void)state;
     if (m->diag.nerror)
         fail_msg("%s", m->diag.text);
     const char *why = plan_verify(m->plan[0], &m->mem);
@@ -246,7 +258,7 @@ static void test_group(void **state)
         for (int i = 8; i < 16; i++)
             for (int j = 1; j < 8; j += 2)
                 for (int k = 0; k < 8; k++)
-                    fold[w] += (128.0 * w + 8 * i + k + 1) * (256.0 + 8 * k + j + 1);
+                    fold[w] += (128.0 * w + 8 * i + k + 1) * (256.0 + (turned ? 8 * j + k : 8 * k + j) + 1);
     for (int i = 0; i < 2; i++) {
         assert_true(fabs(y[256 * i] - fold[0]) <= 1e-6 * fold[0] && fabs(y[256 * i + 1] - fold[1]) <= 1e-6 * fold[1]);
         assert_true(y[256 * i + 2] == 64 * 65 / 2);
@@ -254,6 +266,14 @@ static void test_group(void **state)
     Group g = kernel_group(m->plan[0]->kernel[0]);
     assert_true(g.threads == 64 && g.inner[1] == 32 && g.ngrid == 2 && g.grid[0] == 1 && g.grid[1] == 2);
     module_free(m);
+    free(text);
+}
+
+static void test_group(void **state)
+{
+    (void)state;
+    check_group(false);
+    check_group(true);
 }
 
 /* ---- mistakes ---- */
@@ -351,6 +371,8 @@ static const Mistake mistake[] = {
     { "for i0 < 1 grid {\nfor i1 < 8 block async {\n%0 = 1 : f32\n}\n}", "does more than copy" },
     { "for i0 < 1 grid {\nlocal l0 : f32[512] group\nlocal l1 : f32[8192] each 8 = 0\nfor i1 < 32 block {\nmma tf32 l1[8*i1], l0[0 : 8], l0[0 : 8]\n}\n}",
       "8 times, not 256" },
+    { "for i0 < 1 grid {\nlocal l0 : f32[248] group\nlocal l1 : f32[128] each 4 = 0\nfor i1 < 1 block {\nmma tf32 l1[128*i1], l0[0 : 8], l0[0 : 36 turned]\n}\n}",
+      "l0 is touched at 0 .. 259" },
     { "for i0 < 1 grid {\nlocal l0 : f32[64] group\nlocal l1 : f32[128] each 4 = 0\nfor i1 < 1 block {\nmma tf32 l1[128*i1], l0[0 : 8], l0[0 : 8]\n}\n}",
       "l0 is touched at 0 .. 127" },
     { "for i0 < 4 {\npart i1 < 2 = i0 - 1 / 2\n}", "a number that may be -1" },

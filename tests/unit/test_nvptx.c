@@ -115,13 +115,14 @@ static void test_tiles(void **state)
     same(state, false, text);
 }
 
-/* A warp's product of 16 x 16 by 16 x 8 by tensor cores.  Small whole numbers, so that rounding takes part in neither. */
+/* A warp's product of 16 x 16 by 16 x 8, as it is and turned, by tensor cores.  Small whole numbers, so that rounding takes part in neither. */
 static void test_mma(void **state)
 {
     static const char *const form[] = { "tf32", "bf16" };
 
-    for (int i = 0; i < 2; i++) {
-        int   k = i ? 16 : 8;
+    for (int i = 0; i < 4; i++) {
+        bool  turned = i / 2;
+        int   k = i % 2 ? 16 : 8;
         Arena mem = { 0 };
 
         same(state, false, arena_printf(&mem,
@@ -130,11 +131,11 @@ static void test_mma(void **state)
              "  kernel k0 \"\" scheduled flops 0 {\n    for i0 < 1 grid {\n      local l0 : f32[%d] group\n      local l1 : f32[%d] group\n      local l2 : f32[128] each 4 = 1\n"
              "      for i1 < 32 block {\n        for i2 < %d {\n          %%0 = load b0[i1 + 32*i2] : u8\n          %%1 = cast %%0 : f32 from u8\n          set l0[i1 + 32*i2], %%1\n        }\n"
              "        for i3 < %d {\n          %%2 = load b1[i1 + 32*i3] : u8\n          %%3 = cast %%2 : f32 from u8\n          set l1[i1 + 32*i3], %%3\n        }\n      }\n"
-             "      for i4 < 1 block {\n        mma %s l2[128*i4], l0[0 : %d], l1[0 : 8]\n      }\n"
+             "      for i4 < 1 block {\n        mma %s l2[128*i4], l0[0 : %d], l1[0 : %d%s]\n      }\n"
              "      for i5 < 1 block {\n        for i6 < 32 block {\n          part i7 < 8 = i6 / 4\n          part i8 < 4 = i6 / 1\n"
              "          for i9 < 2 unroll {\n            for i10 < 2 unroll {\n              %%4 = get l2[128*i5 + 4*i6 + 2*i9 + i10] : f32\n"
              "              store b2[8*i7 + 2*i8 + 64*i9 + i10], %%4\n            }\n          }\n        }\n      }\n    }\n  }\n}\n",
-             k, k, 16 * k, 8 * k, 16 * k, 8 * k, k / 2, k / 4, form[i], k));
+             k, k, 16 * k, 8 * k, 16 * k, 8 * k, k / 2, k / 4, form[i % 2], k, turned ? k : 8, turned ? " turned" : ""));
         arena_free(&mem);
     }
 }
