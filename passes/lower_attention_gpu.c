@@ -13,7 +13,7 @@
 
 #include "passes/lower_attention_gpu.h"
 
-enum { MOST_ROWS = 8 };
+enum { MOST_ROWS = 16 };
 
 typedef struct Attention {
     AttentionThreads a;
@@ -24,6 +24,7 @@ typedef struct Attention {
     AttentionRows own, other;
     int     tile_q, tile_k, tile_v, weight;         /* in group memory */
     int     score, peak, sum, result;               /* of each thread */
+    int     products, results, product;             /* by tensor cores: fragments of scores and of p v; p v in group memory */
     int     fold[MOST_ROWS], most[MOST_ROWS];       /* locals of one number a thread, a row each; what they fold to */
 } Attention;
 
@@ -31,7 +32,7 @@ static Attention attention_of(Lower *lo, const Node *nd)
 {
     const Type   *type = &lo->g->node[nd->arg[0].id].type;
     Attention     f = { .a.t = { lo, lo->mem, nd->loc, type->dtype }, .nd = nd, .q = tile_matrix(lo, nd->arg[0].id), .k = tile_matrix(lo, nd->arg[1].id) };
-    AttentionSize n = { .dtype = type->dtype, .heads = att_heads(&f.a), .length = type->dim[type->rank - 1] };
+    AttentionSize n = { .dtype = type->dtype, .precision = lo->m->train.precision, .heads = att_heads(&f.a), .length = type->dim[type->rank - 1] };
 
     lower_attention_nodes(lo, &f.values, &f.lse);
     f.queries = n.own = tile_rows(lo, &f.q);
@@ -62,11 +63,18 @@ static void declare(Attention *f)
     f->sum = tile_declare_each(t, threads, rows, 0);
     for (int i = 0; i < rows; i++)
         f->fold[i] = tile_declare_each(t, threads, 1, 0);
+    if (f->values || a->s.mma)
+        f->weight = tile_declare(t, a->s.own * a->s.step_other, 0, SCOPE_GROUP);
+    if (a->s.mma)
+        f->products = tile_declare_each(t, threads, att_fragments_each(a, a->s.other), 0);
     if (!f->values)
         return;
     f->tile_v = tile_declare(t, a->s.other * a->s.step_width, 0, SCOPE_GROUP);
-    f->weight = tile_declare(t, a->s.own * a->s.step_other, 0, SCOPE_GROUP);
     f->result = tile_declare_each(t, threads, results_each(f), 0);
+    if (!a->s.mma)
+        return;
+    f->product = tile_declare(t, a->s.own * a->s.step_width, 0, SCOPE_GROUP);
+    f->results = tile_declare_each(t, threads, att_fragments_each(a, a->s.width), 0);
 }
 
 /* ---- a tile of keys ---- */
@@ -168,19 +176,59 @@ static void fold_rows(Attention *f, Op op)
         f->most[i] = tile_fold(t, op, f->fold[i], aff_scale(t->mem, f->a.y, f->a.s.across), f->a.s.across);
 }
 
+/* By tensor cores: the product of x and y to group memory. */
+static void multiply(Attention *f, const AttentionProduct *p, int to, int64_t step)
+{
+    AttentionThreads *a = &f->a;
+    Open              o[2];
+
+    att_open_down(a, &o[0]);
+    att_open_across(a, &o[1]);
+    att_clear(a, p->to, att_fragments_each(a, p->columns));
+    tile_close_all(&a->t, o, 2);
+    att_multiply(a, p);
+    att_stage(a, p->to, p->columns, to, step);
+}
+
+static void add_results(Attention *f)
+{
+    AttentionThreads *a = &f->a;
+    AttentionProduct  p = { f->weight, f->tile_v, a->s.step_other, a->s.step_width, false, a->s.other, a->s.width, f->results };
+    Open              o[2];
+
+    multiply(f, &p, f->product, a->s.step_width);
+    att_open_down(a, &o[0]);
+    att_open_across(a, &o[1]);
+    att_take(a, f->product, a->s.step_width, (int)att_runs(a, a->s.width), f->result, true);
+    tile_close_all(&a->t, o, 2);
+}
+
+static void find_scores(Attention *f)
+{
+    AttentionThreads *a = &f->a;
+
+    if (a->s.mma)
+        att_take(a, f->weight, a->s.step_other, att_scores(a), f->score, false);
+    else
+        att_products(a, f->tile_q, f->tile_k, a->s.step_length, tile_columns(a->t.lo, &f->q), f->score);
+}
+
 static void tile(Attention *f)
 {
     AttentionThreads *a = &f->a;
     const Tiles      *t = &a->t;
+    AttentionProduct  qk = { f->tile_q, f->tile_k, a->s.step_length, a->s.step_length, true, tile_columns(t->lo, &f->q), a->s.other, f->products };
     Open              o[2];
 
     att_load(a, &f->k, f->tile_k, &f->other, a->s.other, a->s.length, a->s.step_length);
     if (f->values)
         att_load(a, &f->v, f->tile_v, &f->other, a->s.other, a->s.width, a->s.step_width);
     att_wait(a);
+    if (a->s.mma)
+        multiply(f, &qk, f->weight, a->s.step_other);
     att_open_down(a, &o[0]);
     att_open_across(a, &o[1]);
-    att_products(a, f->tile_q, f->tile_k, a->s.step_length, tile_columns(t->lo, &f->q), f->score);
+    find_scores(f);
     for (int i = 0; i < att_rows(a); i++)
         finish_scores(f, i);
     tile_close_all(t, &o[1], 1);
@@ -188,12 +236,14 @@ static void tile(Attention *f)
     att_open_across(a, &o[1]);
     weigh_scores(f);
     tile_close_all(t, &o[1], 1);
-    if (f->values) {
+    if (f->values && !a->s.mma) {
         att_open_across(a, &o[1]);
         att_add_up(a, f->weight, f->tile_v, a->s.step_width, a->s.width, f->result);
         tile_close_all(t, &o[1], 1);
     }
     tile_close_all(t, &o[0], 1);
+    if (f->values && a->s.mma)
+        add_results(f);
 }
 
 /* ---- all tiles ---- */

@@ -45,6 +45,15 @@ void   att_add_up(AttentionThreads *a, int weight, int y, int64_t step, int64_t 
 void   att_store(AttentionThreads *a, int from, int64_t columns, int to, const AttentionRows *rows, int divisor);
 void   att_store_numbers(AttentionThreads *a, int from, int to, const AttentionRows *rows);
 
+/* By tensor cores (lower_attention_mma.c).  to[own row, column] += x[own row, k] * y[k, column], k < fold, in fragments; turned: y[column, k].  Zeros lie behind the last k. */
+typedef struct AttentionProduct { int x, y; int64_t x_step, y_step; bool turned; int64_t fold, columns; int to; } AttentionProduct;
+int64_t att_fragments_each(const AttentionThreads *a, int64_t columns);        /* numbers that a thread has of such a product */
+void   att_multiply(AttentionThreads *a, const AttentionProduct *p);
+void   att_stage(AttentionThreads *a, int from, int64_t columns, int to, int64_t step);       /* fragments to group memory */
+/* For the thread, from there: its n numbers of each own row, instead of what it has or added to that. */
+void   att_take(AttentionThreads *a, int from, int64_t step, int n, int to, bool add);
+void   att_clear(AttentionThreads *a, int local, int64_t each);
+
 /* A score, -inf where the query doesn't see the key. */
 int    att_masked(AttentionThreads *a, int score, const Guard *guard, int n);
 

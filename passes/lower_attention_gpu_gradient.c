@@ -23,6 +23,7 @@ typedef struct Gradient {
     int     own1, own2, other1, other2, p, ds;        /* in group memory: factors of scores and of dp; p, ds */
     int     number[2];                                        /* there too: of each query, the log-sum-exp and the row sum */
     int     score, dp, sum1, sum2;                            /* of each thread */
+    int     part, part1, part2;                               /* by tensor cores: fragments of scores or dp, and of the sums */
 } Gradient;
 
 static Gradient gradient_of(Lower *lo, const AttentionGradient *of)
@@ -60,6 +61,11 @@ static void declare(Gradient *f)
     f->dp = tile_declare_each(t, threads, scores, 0);
     f->sum1 = tile_declare_each(t, threads, results_each(f, a->s.length), 0);
     f->sum2 = tile_declare_each(t, threads, results_each(f, a->s.width), 0);
+    if (!a->s.mma)
+        return;
+    f->part = tile_declare_each(t, threads, att_fragments_each(a, a->s.other), 0);
+    f->part1 = tile_declare_each(t, threads, att_fragments_each(a, a->s.length), 0);
+    f->part2 = tile_declare_each(t, threads, att_fragments_each(a, a->s.width), 0);
 }
 
 /* The log-sum-exp and the row sum of n queries. */
@@ -129,6 +135,58 @@ static void finish_score(Gradient *f, Affine i, Affine j)
     tile_set(t, f->ds, to, ds);
 }
 
+/* By tensor cores: scores, or dp, to group memory. */
+static void multiply(Gradient *f, int own, int other, int64_t step, int64_t fold, int to)
+{
+    AttentionThreads *a = &f->a;
+    AttentionProduct  p = { own, other, step, step, true, fold, a->s.other, f->part };
+    Open              o[2];
+
+    att_open_down(a, &o[0]);
+    att_open_across(a, &o[1]);
+    att_clear(a, f->part, att_fragments_each(a, a->s.other));
+    tile_close_all(&a->t, o, 2);
+    att_multiply(a, &p);
+    att_stage(a, f->part, a->s.other, to, a->s.step_other);
+}
+
+static void find_scores(Gradient *f)
+{
+    AttentionThreads *a = &f->a;
+
+    if (a->s.mma) {
+        att_take(a, f->p, a->s.step_other, att_scores(a), f->score, false);
+        att_take(a, f->ds, a->s.step_other, att_scores(a), f->dp, false);
+    } else {
+        att_products(a, f->own1, f->other1, a->s.step_length, tile_columns(a->t.lo, &f->q), f->score);
+        att_products(a, f->own2, f->other2, a->s.step_width, tile_columns(a->t.lo, &f->v), f->dp);
+    }
+}
+
+/* For the thread; p and ds come from threads of the same row alone. */
+static void add_results(Gradient *f)
+{
+    AttentionThreads *a = &f->a;
+    Open              o;
+
+    att_open_across(a, &o);
+    if (f->by_keys)
+        att_add_up(a, f->p, f->other2, a->s.step_width, a->s.width, f->sum2);
+    att_add_up(a, f->ds, f->other1, a->s.step_length, a->s.length, f->sum1);
+    tile_close_all(&a->t, &o, 1);
+}
+
+static void multiply_results(Gradient *f)
+{
+    AttentionThreads *a = &f->a;
+    AttentionProduct  one = { f->ds, f->other1, a->s.step_other, a->s.step_length, false, a->s.other, a->s.length, f->part1 };
+    AttentionProduct  two = { f->p, f->other2, a->s.step_other, a->s.step_width, false, a->s.other, a->s.width, f->part2 };
+
+    att_multiply(a, &one);
+    if (f->by_keys)
+        att_multiply(a, &two);
+}
+
 static void tile(Gradient *f)
 {
     AttentionThreads *a = &f->a;
@@ -138,19 +196,22 @@ static void tile(Gradient *f)
 
     load_tiles(f, false);
     att_wait(a);
+    if (a->s.mma) {
+        multiply(f, f->own1, f->other1, a->s.step_length, tile_columns(t->lo, &f->q), f->p);
+        multiply(f, f->own2, f->other2, a->s.step_width, tile_columns(t->lo, &f->v), f->ds);
+    }
     att_open_down(a, &o[0]);
     att_open_across(a, &o[1]);
-    att_products(a, f->own1, f->other1, a->s.step_length, tile_columns(t->lo, &f->q), f->score);
-    att_products(a, f->own2, f->other2, a->s.step_width, tile_columns(t->lo, &f->v), f->dp);
+    find_scores(f);
     tile_open_unrolled(t, &o[2], att_rows(a), &i);
     tile_open_unrolled(t, &o[3], att_scores(a), &j);
     finish_score(f, i, j);
     tile_close_all(t, &o[1], 3);
-    att_open_across(a, &o[1]);
-    if (f->by_keys)
-        att_add_up(a, f->p, f->other2, a->s.step_width, a->s.width, f->sum2);
-    att_add_up(a, f->ds, f->other1, a->s.step_length, a->s.length, f->sum1);
-    tile_close_all(t, o, 2);
+    if (!a->s.mma)
+        add_results(f);
+    tile_close_all(t, &o[0], 1);
+    if (a->s.mma)
+        multiply_results(f);
 }
 
 /* ---- groups ---- */
@@ -177,8 +238,16 @@ static void store(Gradient *f)
     AttentionThreads *a = &f->a;
     Open              o[2];
 
+    if (a->s.mma)
+        att_stage(a, f->part1, a->s.length, f->own1, a->s.step_length);
+    if (a->s.mma && f->by_keys)
+        att_stage(a, f->part2, a->s.width, f->own2, a->s.step_width);
     att_open_down(a, &o[0]);
     att_open_across(a, &o[1]);
+    if (a->s.mma)
+        att_take(a, f->own1, a->s.step_length, (int)att_runs(a, a->s.length), f->sum1, false);
+    if (a->s.mma && f->by_keys)
+        att_take(a, f->own2, a->s.step_width, (int)att_runs(a, a->s.width), f->sum2, false);
     att_store(a, f->sum1, a->s.length, f->by_keys ? f->of->dk : f->of->dq, &f->own, -1);
     if (f->by_keys)
         att_store(a, f->sum2, a->s.width, f->of->dv, &f->own, -1);

@@ -60,7 +60,7 @@ Affine att_cut(AttentionThreads *a, Affine number, int64_t tiles)
 /* Where an element of the tile is, in runs of lanes that are one access if the row ends with a whole run. */
 typedef struct Element { Affine row, run, lane; bool vector; } Element;
 
-static int64_t guards_of(const AttentionThreads *a, const TileMatrix *m, const AttentionRows *rows, int64_t columns, const Element *e, Guard *guard)
+static int guards_of(const AttentionThreads *a, const TileMatrix *m, const AttentionRows *rows, int64_t columns, const Element *e, Guard *guard)
 {
     const Tiles *t = &a->t;
     int64_t      width = tile_columns(t->lo, m);
@@ -69,9 +69,9 @@ static int64_t guards_of(const AttentionThreads *a, const TileMatrix *m, const A
     if (!rows->whole)
         guard[n++] = (Guard){ tile_plus(t, rows->first, e->row), rows->count };
     if (width != columns && e->vector)
-        guard[n++] = (Guard){ e->run, width / a->s.lanes };
+        guard[n++] = (Guard){ e->run, width / a->s.fetch_lanes };
     else if (width != columns)
-        guard[n++] = (Guard){ tile_place(t, e->run, a->s.lanes, e->lane), width };
+        guard[n++] = (Guard){ tile_place(t, e->run, a->s.fetch_lanes, e->lane), width };
     return n;
 }
 
@@ -79,8 +79,8 @@ static void load_element(AttentionThreads *a, const TileMatrix *m, int local, co
 {
     const Tiles *t = &a->t;
     Guard        guard[2];
-    int          n = (int)guards_of(a, m, rows, columns, e, guard);
-    Affine       column = tile_place(t, e->run, a->s.lanes, e->lane);
+    int          n = guards_of(a, m, rows, columns, e, guard);
+    Affine       column = tile_place(t, e->run, a->s.fetch_lanes, e->lane);
     int          value = tile_value(t, m, tile_plus(t, rows->first, e->row), column, guard, n);
 
     tile_set(t, local, tile_place(t, e->row, step, column), value);
@@ -99,23 +99,23 @@ void att_load(AttentionThreads *a, const TileMatrix *m, int local, const Attenti
 {
     const Tiles *t = &a->t;
     Affine       thread, i, v, across;
-    Element      e = { .vector = tile_columns(t->lo, m) % a->s.lanes == 0 };
+    Element      e = { .vector = tile_columns(t->lo, m) % a->s.fetch_lanes == 0 };
     Open         o[4];
     Stmt        *threads;
 
     tile_open_block(t, &o[0], att_threads(a), &thread);
     threads = o[0].loop;
-    across = tile_part(t, thread, 1, a->s.across);
-    e.row = tile_part(t, thread, a->s.across, a->s.down);
-    tile_open_unrolled(t, &o[1], n / a->s.down, &i);
-    tile_open_unrolled(t, &o[2], att_runs(a, columns), &v);
-    tile_open_unrolled(t, &o[3], a->s.lanes, &e.lane);
+    across = tile_part(t, thread, 1, a->s.fetch_across);
+    e.row = tile_part(t, thread, a->s.fetch_across, a->s.fetch_down);
+    tile_open_unrolled(t, &o[1], n / a->s.fetch_down, &i);
+    tile_open_unrolled(t, &o[2], columns / a->s.fetch_across / a->s.fetch_lanes, &v);
+    tile_open_unrolled(t, &o[3], a->s.fetch_lanes, &e.lane);
     if (e.vector) {
         o[3].loop->unroll = false;
-        o[3].loop->lanes = a->s.lanes;
+        o[3].loop->lanes = a->s.fetch_lanes;
     }
-    e.row = tile_plus(t, e.row, times(t, i, a->s.down));
-    e.run = tile_plus(t, across, times(t, v, a->s.across));
+    e.row = tile_plus(t, e.row, times(t, i, a->s.fetch_down));
+    e.run = tile_plus(t, across, times(t, v, a->s.fetch_across));
     load_element(a, m, local, rows, columns, step, &e);
     tile_close_all(t, o, 4);
     threads->async = t->lo->limits->async && t->dtype == DT_f32 && only_copies(threads->body);
@@ -145,7 +145,7 @@ static int take_runs(AttentionThreads *a, int local, Affine at, int64_t n, int64
     return to;
 }
 
-static void clear(AttentionThreads *a, int local, int64_t each)
+void att_clear(AttentionThreads *a, int local, int64_t each)
 {
     Affine i;
     Open   o;
@@ -185,7 +185,7 @@ void att_products(AttentionThreads *a, int x, int y, int64_t step, int64_t count
     Affine       turn, i, j, lane, at;
     Open         o[2], p[3];
 
-    clear(a, to, (int64_t)m * n);
+    att_clear(a, to, (int64_t)m * n);
     open_turns(a, o, (count + lanes - 1) / lanes, (int64_t)m * n * lanes, &turn);
     own = take_runs(a, x, tile_plus(t, times(t, a->y, step), times(t, turn, lanes)), m, step * a->s.down);
     other = take_runs(a, y, tile_plus(t, times(t, a->x, step), times(t, turn, lanes)), n, step * a->s.across);
@@ -235,7 +235,7 @@ static Affine counted(AttentionThreads *a, Affine number, int64_t count, bool wh
 static int open_run(AttentionThreads *a, Open *o, const AttentionRows *rows, Affine *row, Affine *run, Affine *lane, int64_t width, bool whole)
 {
     const Tiles *t = &a->t;
-    bool         vector = width % a->s.lanes == 0;
+    bool         vector = a->s.lanes > 1 && width % a->s.lanes == 0;
     Guard        guard[3];
     int          n = 0, open = 0;
 
@@ -244,7 +244,7 @@ static int open_run(AttentionThreads *a, Open *o, const AttentionRows *rows, Aff
         *run = times(t, counted(a, *run, width / a->s.lanes, whole, guard, &n), a->s.lanes);
     else {
         tile_open_unrolled(t, &o[open++], a->s.lanes, lane);
-        *run = counted(a, tile_place(t, *run, a->s.lanes, *lane), width, false, guard, &n);
+        *run = counted(a, tile_place(t, *run, a->s.lanes, *lane), width, whole, guard, &n);
     }
     if (n && a->group.size)
         guard[n++] = a->group;

@@ -13,11 +13,11 @@
 #include "passes/gradient_rows.h"
 #include "tests/unit/parity_gpu.h"
 
-enum { ROUNDS = 40, GPU_ROUNDS = 24, PTX_ROUNDS = 6 };
+enum { ROUNDS = 40, GPU_ROUNDS = 24, PTX_ROUNDS = 6, MMA_ROUNDS = 8, MMA_PTX_ROUNDS = 4 };
 
 static const Loc nowhere;
 
-typedef struct Shape { int nb; int64_t batch[2], queries, keys, length, width; bool causal, turned; Dtype dtype; } Shape;
+typedef struct Shape { int nb; int64_t batch[2], queries, keys, length, width; bool causal, turned; Dtype dtype; Precision precision; } Shape;
 
 static Ref new_slot(Graph *g, SlotKind kind, Type t)
 {
@@ -58,6 +58,7 @@ static Module *net(const Shape *s)
     Graph     *g = graph_new(m, ENTRY_TRAIN, 1);
     Ref        arg[3], adjoint, y, out[3];
 
+    m->train.precision = s->precision;
     arg[0] = argument(g, s, s->queries, s->length);
     arg[1] = argument(g, s, s->keys, s->length);
     arg[2] = argument(g, s, s->keys, s->width);
@@ -73,7 +74,25 @@ static Module *net(const Shape *s)
     return m;
 }
 
-static void check_near(const Parity *p, const Tensor *value, const char *how)
+static bool has_mma(const Stmt *s)
+{
+    for (; s; s = s->next)
+        if (s->kind == ST_MMA || has_mma(s->body))
+            return true;
+    return false;
+}
+
+/* Kernels whose products are made by tensor cores. */
+static int count_mma(const Plan *p)
+{
+    int n = 0;
+
+    for (int i = 0; i < p->nkernel; i++)
+        n += has_mma(p->kernel[i]->body);
+    return n;
+}
+
+static void check_near(const Parity *p, const Tensor *value, double most, const char *how)
 {
     const Graph *g = p->said[0];
 
@@ -83,8 +102,7 @@ static void check_near(const Parity *p, const Tensor *value, const char *how)
         for (int64_t j = 0; j < ty_count(&want.type); j++) {
             double a = tensor_get(&got, j, false), b = tensor_get(&want, j, false);
 
-            /* sums of at most 90 terms below 10, rounded in whatever order */
-            if (!(fabs(a - b) <= 1e-4 * (1 + fabs(b))))
+            if (!(fabs(a - b) <= most * (1 + fabs(b))))
                 fail_msg("%s: result %d at %lld: %.9g, by the oracle %.9g", how, i, (long long)j, a, b);
         }
     }
@@ -104,37 +122,43 @@ static bool is_one_kernel(const Graph *g)
     return true;
 }
 
+/* Sums of at most 90 terms below 10, rounded in whatever order.  By tensor cores p and ds, which are numbers up to 1, are rounded to 11 or 8 bits before they are factors;
+ * the others are some of few bits then. */
+static const double tolerance[NPRECISION] = { 1e-4, 90 * 0x1p-12 / 4, 90 * 0x1p-9 / 4 };
+
 /* lanes 0: for a GPU, on whose driver it runs if there is one. */
 static void check_shape(Rng *r, const Shape *s, int lanes, ParityGpu *gpu)
 {
     Parity p = parity_new(net(s));
+    double most = tolerance[s->precision];
     const char *error;
 
     for (int i = 0; i < p.m->nslot; i++) {
         Tensor t = parity_tensor(p.m, p.start, i);
 
         for (int64_t j = 0; j < ty_count(&t.type); j++)
-            tensor_set(&t, j, (rng_below(r, 2001) - 1000) / 500.0, false);
+            tensor_set(&t, j, s->precision ? (rng_below(r, 9) - 4) / 4.0 : (rng_below(r, 2001) - 1000) / 500.0, false);
     }
     error = parity_compile(&p, lanes);
     if (error)
         fail_msg("%s", error);
     assert_true(is_one_kernel(p.m->graph[0]));
+    assert_int_equal(count_mma(p.m->plan[0]), s->precision ? 2 : 0);
     Tensor *value = parity_eval(&p, 0, &p.m->mem);
 
     error = parity_walk(&p, 0, &p.m->mem);
     if (error)
         fail_msg("%s", error);
-    check_near(&p, value, "walker");
+    check_near(&p, value, most, "walker");
     if (lanes) {
         assert_int_equal(parity_run(&p, 0), 0);
-        check_near(&p, value, "cpu");
+        check_near(&p, value, most, "cpu");
     }
     if (gpu) {
         if ((error = parity_gpu_open(gpu, &p)))
             fail_msg("%s", error);
         parity_gpu_run(gpu, &p, 0);
-        check_near(&p, value, "GPU");
+        check_near(&p, value, most, "GPU");
         parity_gpu_close(gpu);
         if (gpu->driver.nwarning && *gpu->driver.nwarning)
             fail_msg("%d warnings of ptxrun", *gpu->driver.nwarning);
@@ -180,6 +204,12 @@ static void test_shapes_gpu(void **state)
 
         check_shape(&r, &s, 0, NULL);
     }
+    for (int round = 0; round < MMA_ROUNDS; round++) {
+        Shape s = gpu_shape(&r, 4 * round, 70);
+
+        s.precision = round % 2 ? PRECISION_bf16 : PRECISION_tf32;
+        check_shape(&r, &s, 0, NULL);
+    }
 }
 
 static void test_shapes_ptx(void **state)
@@ -195,6 +225,12 @@ static void test_shapes_ptx(void **state)
         Shape s = gpu_shape(&r, round, 40);
 
         setenv("PTXRUN_SEED", seed[round % 2], 1);
+        check_shape(&r, &s, 0, &gpu);
+    }
+    for (int round = 0; round < MMA_PTX_ROUNDS; round++) {
+        Shape s = gpu_shape(&r, 4 * round, 40);
+
+        s.precision = round % 2 ? PRECISION_bf16 : PRECISION_tf32;
         check_shape(&r, &s, 0, &gpu);
     }
     gpu_close(&gpu.driver);
