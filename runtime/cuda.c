@@ -322,13 +322,14 @@ static CudaHow read_how(void)
                       .unroll = unroll ? atoi(unroll + strlen("unroll=")) : 0 };
 }
 
+/* The context takes longest; meanwhile code is made. */
 static int open_device(NndCuda *c, int number, NndError *err)
 {
     int rc;
 
     c->number = number;
     if ((rc = nnd_driver_open(&c->driver, err)) || (rc = nnd_driver_device(&c->driver, number, &c->device, &c->sm, err))
-        || (rc = cuda_failed(c, c->driver.device_name(c->name, sizeof c->name, c->device), err, "name"))
+        || (rc = cuda_failed(c, c->driver.device_name(c->name, sizeof c->name, c->device), err, "name")) || (rc = cuda_load_begin(c, err))
         || (rc = cuda_failed(c, c->driver.context_retain(&c->context, c->device), err, "the device cannot be used"))
         || (rc = cuda_failed(c, c->driver.context_use(c->context), err, "context")))
         return rc;
@@ -347,12 +348,13 @@ int nnd_cuda_open(NndCuda **to, const NndSession *s, int device, NndError *err)
     c->host_state = s->state;
     c->host_newer = true;
     c->how = read_how();
-    if ((rc = open_device(c, device, err)) || (rc = size_rooms(c, s, err)) || (rc = make_rooms(c, err)) || (rc = cuda_entries(c, err))
-        || (rc = cuda_load_begin(c, err)))
+    if ((rc = open_device(c, device, err)) || (rc = size_rooms(c, s, err)) || (rc = make_rooms(c, err)) || (rc = cuda_entries(c, err))) {
         nnd_cuda_close(c);
-    else
-        *to = c;
-    return rc;
+        return rc;
+    }
+    cuda_load_opened(c);
+    *to = c;
+    return 0;
 }
 
 /* After an error that stays (an address outside of memory), the driver refuses all of this, and the context goes with its memory. */
@@ -360,10 +362,11 @@ void nnd_cuda_close(NndCuda *c)
 {
     if (!c)
         return;
-    if (c->context) {
+    if (c->context)
         c->driver.context_use(c->context);
-        cuda_entries_free(c);
-        cuda_load_end(c);
+    cuda_entries_free(c);
+    cuda_load_end(c);
+    if (c->context) {
         for (int i = 0; i < NROOM; i++)
             if (c->at[i])
                 c->driver.memory_free(c->at[i]);

@@ -2,8 +2,9 @@
  *
  * Each part is a module of the driver.  What the driver is given is text, which it has to translate, and that text may not be there before
  * the image makes it: both take longer than all else before the first step.  So from when a session is opened threads take the parts in
- * their order, one after the other, while the caller reads its data; an entry that is called waits for its own parts, and its caller makes
- * those that no thread has begun.  With one processor there are no threads, and the code of what is never called is never made.
+ * their order, one after the other: they make text while the device is being opened, and then have it translated.  An entry that is called
+ * waits for its own parts, and its caller makes those that no thread has begun.  With one processor there are no threads, and the code of
+ * what is never called is never made.
  *
  * A driver without graphs is taken for one that can't be called by two threads at a time (an interpreter of PTX): then threads make
  * text, and the caller loads it.
@@ -70,31 +71,60 @@ static int make(const NndCuda *c, int i, NndError *err)
     return rc ? nnd_fail(err, rc, "cuda:%d: the model's code can't be made: %s", c->number, why) : 0;
 }
 
-/* The lock is held before and after, but not meanwhile. */
-static void take(NndCuda *c, int i, bool loads)
+static void set_stage(NndCuda *c, int i, CudaStage stage)
+{
+    c->module[i].stage = stage;
+    pthread_cond_broadcast(&c->changed);
+}
+
+/* What is next for part i, if this thread can do it.  The lock is held before and after, but not meanwhile. */
+static bool do_next(NndCuda *c, int i, bool loads)
 {
     CudaModule *m = &c->module[i];
 
-    m->taken = true;
-    pthread_mutex_unlock(&c->lock);
-    if (!make(c, i, &m->error) && loads)
-        load(c, i, &m->error);
-    pthread_mutex_lock(&c->lock);
-    m->done = true;
-    pthread_cond_broadcast(&c->some_done);
+    if (m->stage == STAGE_NONE) {
+        m->stage = STAGE_MAKING;
+        pthread_mutex_unlock(&c->lock);
+        make(c, i, &m->error);
+        pthread_mutex_lock(&c->lock);
+        set_stage(c, i, m->error.code ? STAGE_DONE : STAGE_MADE);
+    } else if (m->stage == STAGE_MADE && loads && c->opened) {
+        m->stage = STAGE_LOADING;
+        pthread_mutex_unlock(&c->lock);
+        if (!cuda_failed(c, c->driver.context_use(c->context), &m->error, "context"))
+            load(c, i, &m->error);
+        pthread_mutex_lock(&c->lock);
+        set_stage(c, i, STAGE_DONE);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /* ---- all of them ---- */
 
+static bool do_first(NndCuda *c, bool loads)
+{
+    for (int i = 0; i < c->image->gpu->npart; i++)
+        if (do_next(c, i, loads))
+            return true;
+    return false;
+}
+
+/* What another thread has made it loads as well, so there is something to wait for only as long as nothing can be loaded. */
 static void *work(void *of)
 {
     NndCuda *c = of;
-    bool loads = c->driver.has_graphs && !c->driver.context_use(c->context);
+    bool loads = c->driver.has_graphs;
 
     pthread_mutex_lock(&c->lock);
-    for (int i = 0; i < c->image->gpu->npart && !c->stop; i++)
-        if (!c->module[i].taken)
-            take(c, i, loads);
+    while (!c->stop) {
+        if (do_first(c, loads))
+            continue;
+        if (c->opened || !loads)
+            break;
+        pthread_cond_wait(&c->changed, &c->lock);
+    }
     pthread_mutex_unlock(&c->lock);
     return NULL;
 }
@@ -124,9 +154,17 @@ int cuda_load_begin(NndCuda *c, NndError *err)
     if (!(c->module = calloc((size_t)gpu->npart, sizeof *c->module)))
         return nnd_fail(err, NND_E_MEMORY, "out of memory for %d modules", gpu->npart);
     pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->some_done, NULL);
+    pthread_cond_init(&c->changed, NULL);
     start_threads(c);
     return 0;
+}
+
+void cuda_load_opened(NndCuda *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->opened = true;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
 }
 
 void cuda_load_end(NndCuda *c)
@@ -135,47 +173,50 @@ void cuda_load_end(NndCuda *c)
         return;
     pthread_mutex_lock(&c->lock);
     c->stop = true;
+    pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);
     for (int i = 0; i < c->nthread; i++)
         pthread_join(c->thread[i], NULL);
     for (int i = 0; i < c->image->gpu->npart; i++)
         if (c->module[i].module)
             c->driver.module_unload(c->module[i].module);
-    pthread_cond_destroy(&c->some_done);
+    pthread_cond_destroy(&c->changed);
     pthread_mutex_destroy(&c->lock);
     free(c->module);
 }
 
-/* What another thread has begun is waited for; a module that no thread may load is loaded here. */
-static int end_part(NndCuda *c, int i, NndError *err)
-{
-    CudaModule *m = &c->module[i];
+/* The parts that e needs: the launches' own, and the first. */
+static int part_of(const CudaEntry *e, int i) { return i < 0 ? 0 : e->launch[i].row->part; }
 
-    pthread_mutex_lock(&c->lock);
-    while (!m->done)
-        pthread_cond_wait(&c->some_done, &c->lock);
-    pthread_mutex_unlock(&c->lock);
-    if (!m->error.code && !m->module)
-        load(c, i, &m->error);
-    if (m->error.code && err)
-        *err = m->error;
-    return m->error.code;
+static bool do_first_of(NndCuda *c, const CudaEntry *e)
+{
+    for (int i = -1; i < e->nlaunch; i++)
+        if (do_next(c, part_of(e, i), true))
+            return true;
+    return false;
+}
+
+static bool all_done(const NndCuda *c, const CudaEntry *e)
+{
+    for (int i = -1; i < e->nlaunch; i++)
+        if (c->module[part_of(e, i)].stage != STAGE_DONE)
+            return false;
+    return true;
 }
 
 int cuda_load_entry(NndCuda *c, const CudaEntry *e, NndError *err)
 {
-    int rc;
+    const NndError *first = NULL;
 
     pthread_mutex_lock(&c->lock);
-    for (int i = -1; i < e->nlaunch; i++) {
-        int part = i < 0 ? 0 : e->launch[i].row->part;
-
-        if (!c->module[part].taken)
-            take(c, part, true);
-    }
+    while (!all_done(c, e))
+        if (!do_first_of(c, e))
+            pthread_cond_wait(&c->changed, &c->lock);
     pthread_mutex_unlock(&c->lock);
-    rc = end_part(c, 0, err);
-    for (int i = 0; i < e->nlaunch && !rc; i++)
-        rc = end_part(c, e->launch[i].row->part, err);
-    return rc;
+    for (int i = -1; i < e->nlaunch && !first; i++)
+        if (c->module[part_of(e, i)].error.code)
+            first = &c->module[part_of(e, i)].error;
+    if (first && err)
+        *err = *first;
+    return first ? (int)first->code : 0;
 }
