@@ -27,11 +27,13 @@ static void show_cpu(void)
 static void show_gpu(int i, const NndCudaDevice *gpu, int version)
 {
     int64_t nfree = nnd_cuda_free(i);
+    char    name[16];
 
     printf("cuda:%-3d  %s, sm_%d, %.1f GiB", i, gpu->name, gpu->sm, (double)gpu->memory_bytes / (1 << 30));
     if (nfree >= 0)
         printf(" (%.1f free)", (double)nfree / (1 << 30));
-    printf(", driver CUDA %d.%d\n", version / 1000, version % 1000 / 10);
+    printf(", driver CUDA %d.%d%s\n", version / 1000, version % 1000 / 10,
+           target_name_gpu(gpu->sm, name, sizeof name) ? "" : "  (not used: too old, no code is made for it)");
 }
 
 static void show_cuda(void)

@@ -62,6 +62,9 @@ int  target_open(Job *j);
 /* blas_open - what --blas asks for (blas.c); a status.  blas_close - writes the table that auto has measured. */
 int  blas_open(Job *j);
 void blas_close(Job *j);
+/* target_name_gpu - "sm_87", what code for a GPU of that generation (88, say) is made for: the last one known that is not later.  false if
+ * none is: the GPU is too old. */
+bool target_name_gpu(int sm, char *name, size_t nname);
 /* target_here - the same for this processor, whatever they ask for. */
 int  target_here(Job *j);
 /* The entries that a model has, those with rows at each of the batch sizes; at most MAX_WANT. */

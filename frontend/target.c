@@ -37,16 +37,30 @@ static bool probe(Job *j, char *why, size_t nwhy)
     return j->compile.backend->probe(&j->compile.target, &j->compile.limits, j->device, sizeof j->device, why, nwhy);
 }
 
-/* Code for a device is that of its generation, or of the last one before it that is known. */
+bool target_name_gpu(int sm, char *name, size_t nname)
+{
+    const Backend *b = backend_find(cuda_name);
+    Limits         limits;
+    char           device[256], why[256];
+
+    for (; b && sm >= OLDEST_SM; sm--) {
+        snprintf(name, nname, "sm_%d", sm);
+        if (b->probe(&(BackendOptions){ .cpu = name, .opt_level = 1 }, &limits, device, sizeof device, why, sizeof why))
+            return true;
+    }
+    return false;
+}
+
 static bool probe_gpu(Job *j, const Found *f, char *why, size_t nwhy)
 {
-    bool well = false;
+    char name[16];
 
-    for (int sm = f->gpu.sm; sm >= OLDEST_SM && !well; sm--) {
-        j->compile.target.cpu = arena_printf(&j->o->mem, "sm_%d", sm);
-        well = probe(j, why, nwhy);
+    if (!target_name_gpu(f->gpu.sm, name, sizeof name)) {
+        snprintf(why, nwhy, "%s is sm_%d, which is too old: no code is made for it", f->gpu.name, f->gpu.sm);
+        return false;
     }
-    return well;
+    j->compile.target.cpu = arena_strdup(&j->o->mem, name);
+    return probe(j, why, nwhy);
 }
 
 static void describe_gpu(Job *j, const Found *f)
@@ -83,7 +97,7 @@ static int open_here(Job *j)
 static int open_auto(Job *j)
 {
     const char *cpu = j->compile.target.cpu;
-    char        why[256] = "no code is made for it";
+    char        why[256] = "nnd was built without code for GPUs";
     Found       f;
 
     find_gpu(j, &f);
@@ -95,7 +109,7 @@ static int open_auto(Job *j)
     j->compile.target.cpu = cpu;
     j->compile.gpu = NO_GPU;
     j->compile.backend = &backend_cpu;
-    fprintf(stderr, "target: cpu, as %s\n", f.here ? arena_printf(&j->o->mem, "%s can't be used: %s", f.gpu.name, why) : f.err.text);
+    fprintf(stderr, "target: cpu, as %s\n", f.here ? why : f.err.text);
     return open_here(j);
 }
 

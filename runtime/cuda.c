@@ -143,6 +143,8 @@ static int size_ports(NndCuda *c, NndError *err)
     for (int i = 0; i < im->ninput + im->noutput && most; i++) {
         int64_t nbytes = nnd_mul(c->port_rows, cuda_row_bytes(i < im->ninput ? &im->input[i] : &im->output[i - im->ninput]));
 
+        if (nbytes < 0)
+            return nnd_fail(err, NND_E_ARG, "the inputs and outputs of a batch have more bytes than can be counted");
         c->port[i] = (uint64_t)c->nbytes[ROOM_PORTS];
         c->nbytes[ROOM_PORTS] += (nbytes + NND_ALIGN - 1) / NND_ALIGN * NND_ALIGN;
     }
@@ -318,7 +320,7 @@ static CudaHow read_how(void)
 {
     const char *text = getenv("NND_CUDA"), *unroll = text ? strstr(text, "unroll=") : NULL;
 
-    return (CudaHow){ .no_graphs = text && strstr(text, "nographs"), .sync = text && strstr(text, "sync"),
+    return (CudaHow){ .no_graphs = text && strstr(text, "nographs"), .sync = text && strstr(text, "sync"), .times = text && strstr(text, "times"),
                       .unroll = unroll ? atoi(unroll + strlen("unroll=")) : 0 };
 }
 

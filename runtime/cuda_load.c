@@ -12,12 +12,27 @@
 #include "runtime/cuda_part.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
+#include <time.h>
 
 enum { JIT_ERROR_LOG = 5, JIT_ERROR_LOG_BYTES = 6 };
 
 /* ---- a part ---- */
+
+static double clock_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static void tell_time(const NndCuda *c, int i, const char *what, double start)
+{
+    if (c->how.times)
+        fprintf(stderr, "cuda:%d: part %d of %d %s in %.1f ms\n", c->number, i + 1, c->image->gpu->npart, what, clock_ms() - start);
+}
 
 /* The first lines of a log, joined to one. */
 static void one_line(char *log)
@@ -52,6 +67,7 @@ static int load(NndCuda *c, int i, NndError *err)
 {
     const NndGpu *gpu = c->image->gpu;
     const NndGpuPart *p = &gpu->part[i];
+    double start = clock_ms();
     void *module = NULL;
     int rc = 0;
 
@@ -59,15 +75,18 @@ static int load(NndCuda *c, int i, NndError *err)
         rc = load_text(c, p, &module, err);
     if (!rc)
         c->module[i].module = module;
+    tell_time(c, i, "loaded", start);
     return rc;
 }
 
 static int make(const NndCuda *c, int i, NndError *err)
 {
     const NndGpu *gpu = c->image->gpu;
+    double start = clock_ms();
     char why[256] = "";
     int rc = gpu->make ? gpu->make(c->image, i, why, sizeof why) : 0;
 
+    tell_time(c, i, "made", start);
     return rc ? nnd_fail(err, rc, "cuda:%d: the model's code can't be made: %s", c->number, why) : 0;
 }
 

@@ -38,6 +38,7 @@ typedef struct CudaEntry {
 typedef struct CudaHow {
     bool no_graphs;                  /* "nographs": kernels are launched one by one */
     bool sync;                       /* "sync": every kernel is waited for, so that an error has its name; no graphs */
+    bool times;                      /* "times": stderr is told how long each part of the code took */
     int  unroll;                     /* "unroll=N": batches of a graph; 0: chosen */
 } CudaHow;
 

@@ -77,6 +77,12 @@ automatic()
         said '^device: cuda, fake 0' && ends 0 none "$nnd" train models/slp.nnd --steps 1 --target auto &&
         said "^target: cpu, as libcuda.so.1 cannot be loaded: " && said '^device: cpu, '
 }
+# Code begins with sm_70.
+outdated()
+{
+    refused 'cuda: fake 0 is sm_61, which is too old: no code is made for it' fake sm61 && fake sm61 "$nnd" devices | grep -q '^cuda:0 .*  (not used: too old, no code is made for it)$' &&
+        ends 0 fake sm61 "$nnd" train models/slp.nnd --steps 1 --target auto && said '^target: cpu, as fake 0 is sm_61, which is too old: no code is made for it$'
+}
 misspelt() { ends 2 fake '' "$nnd" train models/slp.nnd --target cuda: && said 'unknown target `cuda:`; did you mean `cuda`?'; }
 no_device_needed()
 {
@@ -84,6 +90,12 @@ no_device_needed()
 }
 # Batches of 60000 rows: one by one at an epoch's ends, the others in graphs of 1 and of many.
 recorded() { ends 0 env FAKE_CUDA_TELL=1 LD_LIBRARY_PATH="$work/fake" "$nnd" train models/slp.nnd --epochs 1 -q --target cuda && said '^fake: [0-9]* kernels alone, [1-9][0-9]* graphs of'; }
+
+timed()
+{
+    ends 0 env NND_CUDA=times LD_LIBRARY_PATH="$work/fake" "$nnd" train models/slp.nnd --steps 1 -q --target cuda &&
+        said '^cuda:0: part 1 of [0-9]* made in [0-9.]* ms$' && said '^cuda:0: part 1 of [0-9]* loaded in [0-9.]* ms$'
+}
 
 # A line for every kernel, each with a prediction, registers where ptxas is, and times where there is a device.
 predicted()
@@ -119,9 +131,11 @@ ok 'PTX that is refused' not_taken
 ok 'code for a newer device' too_new
 ok 'a device between those that are known' nearest
 ok '--target auto' automatic
+ok 'a device that is too old' outdated
 ok 'not a target' misspelt
 ok 'what needs no device' no_device_needed
 ok 'an epoch by graphs' recorded
+ok 'times of the code' timed
 
 # ---- the interpreter ----
 

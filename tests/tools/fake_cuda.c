@@ -2,7 +2,7 @@
  *
  * Kernels do nothing but nnd_advance, memory is this process's.  With $FAKE_CUDA_OVER, another libcuda.so.1 (an interpreter,
  * say), everything is done by that, and only graphs are added.  Words in $FAKE_CUDA: noinit, nodevice, small (1 MB is free),
- * noalloc, badlaunch, late (a kernel fails, which whatever is asked next tells), two (devices), sm88, refused (of the code), capture (it fails).  -DOLD leaves functions
+ * noalloc, badlaunch, late (a kernel fails, which whatever is asked next tells), two (devices), sm88, sm61, refused (of the code), capture (it fails).  -DOLD leaves functions
  * out.  At its end stderr is told what was launched.  Prototypes: CUDA Driver API reference.
  */
 #define _GNU_SOURCE
@@ -96,7 +96,7 @@ int cuStreamSynchronize(void *stream) { return (void)stream, failed_late ? BAD_A
 int cuDeviceGetAttribute(int *value, int attribute, int device)
 {
     (void)device;
-    *value = attribute == 75 ? 8 : attribute == 76 && asked("sm88") ? 8 : 0;
+    *value = attribute == 75 ? (asked("sm61") ? 6 : 8) : attribute == 76 ? (asked("sm61") ? 1 : asked("sm88") ? 8 : 0) : 0;
     return WELL;
 }
 
