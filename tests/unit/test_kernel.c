@@ -227,12 +227,11 @@ static const char group_text[] =
 /* With the second operand as it is, or turned. */
 static char *turned_text(bool turned)
 {
-    char  *text = malloc(sizeof group_text + 16);
-    size_t n = (size_t)(strstr(group_text, "l0[256 : 8]") - group_text) + strlen("l0[256 : 8");
+    const char *end = strstr(group_text, "]\n        }\n        for i5");
+    char       *text = malloc(sizeof group_text + 16);
 
-    memcpy(text, group_text, n);
-    strcpy(text + n, turned ? " turned" : "");
-    strcat(text, group_text + n);
+    assert_non_null(end);
+    snprintf(text, sizeof group_text + 16, "%.*s%s%s", (int)(end - group_text), group_text, turned ? " turned" : "", end);
     return text;
 }
 
