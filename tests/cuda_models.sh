@@ -1,10 +1,10 @@
 #!/bin/sh
-# cuda_models.sh NND NEAR [FEW] - models trained through a stand-in for NVIDIA's driver that interprets PTX, beside the cpu.
+# cuda_models.sh NND NEAR - models trained through a stand-in for NVIDIA's driver that interprets PTX, beside the cpu.
 #
 # $NND_PTXRUN is the folder with its libcuda.so.1.  It tells races, reads of memory that nothing has written and accesses
-# outside of a buffer, so a run must not say a word.  FEW: only the models that take a second.
+# outside of a buffer, so a run must not say a word.  With NND_FEW only the models that take a second.
 set -u
-nnd=$(realpath "$1") near=$(realpath "$2") few=${3-}
+nnd=$(realpath "$1") near=$(realpath "$2") few=${NND_FEW-}
 cd "${NND_ROOT:-$(dirname "$0")/..}" || exit 1
 . tests/tap.sh
 w=$work

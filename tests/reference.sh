@@ -129,7 +129,7 @@ if [ ! -e /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz ]; then
 fi
 for case in slp mlp relu nesterov dampening adam_decay adamw clipped cosine adagrad rmsprop lion grouped two normed attention embedded shared smoothed ignored one_cycle huber l1 turns pinn exponential multi_step lenet gpt lstm gru; do
     ok "$case, single precision" single $case
-    ok "$case, double precision" double $case
+    [ -n "${NND_FEW-}" ] || ok "$case, double precision" double $case
 done
 ok 'turns at once are told apart' without_then
 ok 'other rows and other weights are told apart' told_apart

@@ -213,10 +213,12 @@ ok "a layer, a loss and an optimiser of the user's own" own
 ok 'a constant from the command line' own_constant
 ok 'models/slp.nnd keeps its promise' run 0 models/slp.nnd
 ok 'models/mlp.nnd keeps its promise' run 0 models/mlp.nnd
-ok 'models/mlp_adam.nnd keeps its promise' run 0 models/mlp_adam.nnd
-ok 'models/autoencoder.nnd keeps its promise' run 0 models/autoencoder.nnd
 ok 'models/pinn.nnd keeps its promise' run 0 models/pinn.nnd
-ok 'models/lenet.nnd keeps its promise' run 0 models/lenet.nnd
+if [ -z "${NND_FEW-}" ]; then            # under sanitizers, which do not look into compiled steps, epochs of them show nothing more
+    ok 'models/mlp_adam.nnd keeps its promise' run 0 models/mlp_adam.nnd
+    ok 'models/autoencoder.nnd keeps its promise' run 0 models/autoencoder.nnd
+    ok 'models/lenet.nnd keeps its promise' run 0 models/lenet.nnd
+fi
 ok 'dropout' drops
 ok 'draws have their means' drawn
 finish

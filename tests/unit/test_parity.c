@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "tests/random/random_graph.h"
+#include "tests/unit/few.h"
 #include "tests/unit/parity_gpu.h"
 
 enum { SHAPES = 64, ULPS = 4, MOST = 1 << 14, BLOCKS = 8 };
@@ -221,7 +222,7 @@ static void check_op(Op op, int lanes, bool edges, ParityGpu *gpu)
     Parity      p;
     Module     *m = module_new();
     const char *why;
-    int         n = edges || gpu ? 8 : SHAPES;
+    int         n = edges || gpu ? (few() ? 2 : 8) : few() ? SHAPES / 4 : SHAPES;
 
     add_rows(m, &r, op, c, n);
     p = parity_new(m);
@@ -304,7 +305,7 @@ static void test_rows_ptxas(void **state)
     }
     if (parity_lower(m, 0))
         fail_plan(m, "all rows", "the passes fail");
-    for (int i = 0; i < 4 && !status; i++)
+    for (int i = few() ? 3 : 0; i < 4 && !status; i++)
         if ((status = parity_ptxas(m, sm[i])) && status != 127)
             fail_msg("ptxas refuses the rows for %s", sm[i]);
     module_free(m);
