@@ -126,6 +126,23 @@ Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent)
     return aff_var(g->mem, s->id, 1);
 }
 
+/* The number that tells digit i: that of the fewest digits from the last on, this one among them, of which a part of the number says
+ * all.  So digits that are told together are told of one number, and can be put together again (ir/kernel_digits.c). */
+static Affine number_of(Gpu *g, Affine number, const int64_t *extent, int n, int i)
+{
+    int64_t all = 1;
+
+    for (int k = n - 1; k >= 0; k--) {
+        Affine low;
+
+        all *= extent[k];
+        low = multiples(g, number, all, false);
+        if (k <= i && number.base >= 0 && stays_below(g, low, all))
+            return low;
+    }
+    return number;
+}
+
 void gpu_count(Gpu *g, KList *l, Affine number, const int *var, const int64_t *extent, int n, bool wraps)
 {
     int64_t by = 1;
@@ -135,7 +152,7 @@ void gpu_count(Gpu *g, KList *l, Affine number, const int *var, const int64_t *e
         return;
     }
     for (int i = n - 1; i >= 0; i--) {
-        g->map[var[i]] = gpu_part(g, l, number, by, extent[i]);
+        g->map[var[i]] = gpu_part(g, l, number_of(g, number, extent, n, i), by, extent[i]);
         by *= extent[i];
     }
 }

@@ -91,6 +91,13 @@ no_device_needed()
 # Batches of 60000 rows: one by one at an epoch's ends, the others in graphs of 1 and of many.
 recorded() { ends 0 env FAKE_CUDA_TELL=1 LD_LIBRARY_PATH="$work/fake" "$nnd" train models/slp.nnd --epochs 1 -q --target cuda && said '^fake: [0-9]* kernels alone, [1-9][0-9]* graphs of'; }
 
+# Batches as an evaluation has them, which no other test gives to every model.
+scheduled()
+{
+    for model in $(grep -l "^train" models/*.nnd); do
+        ends 0 none "$nnd" dump "$model" --target cuda --cpu sm_80 --entry eval --batch 400 --after schedule || return 1
+    done
+}
 timed()
 {
     ends 0 env NND_CUDA=times LD_LIBRARY_PATH="$work/fake" "$nnd" train models/slp.nnd --steps 1 -q --target cuda &&
@@ -136,6 +143,7 @@ ok 'not a target' misspelt
 ok 'what needs no device' no_device_needed
 ok 'an epoch by graphs' recorded
 ok 'times of the code' timed
+ok 'evaluation of every model' scheduled
 
 # ---- the interpreter ----
 
