@@ -68,6 +68,51 @@ not_taken()
     refused "cuda:0: the model's PTX is refused: ptxas application ptx input, line 7; error   : Unknown symbol 'x' \
 ptxas fatal   : Ptx assembly aborted: a PTX JIT compilation failed (218)" fake refused
 }
+old_for_ptx()
+{
+    refused "cuda:0: the driver, of CUDA 12.8, is too old for the model's PTX: the provided PTX was compiled with an unsupported toolchain." fake oldptx
+}
+# Where there is a driver this can't be seen.
+no_library()
+{
+    "$nnd" devices | grep -q '^cuda:0 ' || LD_LIBRARY_PATH= refused 'libcuda.so.1 not found (install the NVIDIA driver)'
+}
+described() { "$nnd" devices | grep -Eq '^cpu  .*, [0-9]+ threads?, [0-9]+ usable, '; }
+
+# ---- code without a device ----
+
+# The text of either entry is for the GPU that was named; one that is not known is told with those that are.
+texts()
+{
+    for sm in 70 75 80 90 100; do
+        for entry in train infer; do
+            ends 0 none "$nnd" compile models/slp.nnd --target cuda --cpu sm_$sm --emit ptx --entry $entry -o "$work/m.ptx" &&
+                grep -qx "\.target sm_$sm" "$work/m.ptx" && grep -q "^\.visible \.entry k0_$entry" "$work/m.ptx" || return 1
+        done
+    done
+    ends 6 none "$nnd" compile models/slp.nnd --target cuda --cpu sm_71 --emit ptx -o "$work/m.ptx" && said '^nnd compile: error: cuda: unknown GPU `sm_71`, known are sm_70, '
+}
+# Tensor cores take the products of a model that allows it, on a GPU that has them for this precision.
+rounded_products()
+{
+    for precision in tf32 bf16; do
+        sed "s/^\( *\)batch:.*/&\n\1precision: $precision/" models/mlp.nnd >"$work/$precision.nnd"
+        for sm in 75 80; do
+            ends 0 none "$nnd" dump "$work/$precision.nnd" --entry train --target cuda --cpu sm_$sm --after ptx || return 1
+            [ "$(grep -c "mma\.sync.*$precision" "$work/out")" -gt 0 ] || [ $sm = 75 ] || { echo "no product of $precision"; return 1; }
+            [ $sm = 80 ] || ! grep 'mma\.sync' "$work/out" || return 1
+        done
+    done
+    ends 0 none "$nnd" dump models/mlp.nnd --entry train --target cuda --cpu sm_80 --after ptx && ! grep 'mma\.sync' "$work/out"
+}
+# A program has the text, and where ptxas is its machine code as well: parts of it begin as ELF files do.
+with_cubin()
+{
+    path=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
+    ends 0 env PATH="$path" "$nnd" compile models/slp.nnd --entry train --target cuda --cpu sm_80 -o "$work/program" && grep -aq '^\.target sm_80' "$work/program" || return 1
+    elfs=$(grep -aoF "$(printf '\177ELF')" "$work/program" | wc -l)
+    if PATH=$path command -v ptxas >/dev/null; then [ "$elfs" -gt 1 ]; else [ "$elfs" = 1 ]; fi
+}
 too_new() { ends 6 fake '' "$nnd" train models/slp.nnd -q --target cuda --cpu sm_90 && said 'cuda:0: the model was compiled for sm_90, the device (fake 0) is sm_80$'; }
 # A GPU of 8.8 takes code for 8.7, the last one before it that is known.
 nearest() { ends 0 fake sm88 "$nnd" train models/slp.nnd --steps 1 -q --target cuda; }
@@ -135,6 +180,12 @@ ok 'memory that cannot be had' not_allocated
 ok 'a kernel that is not launched' not_launched
 ok 'a kernel that fails' fails_late
 ok 'PTX that is refused' not_taken
+ok 'a driver that is too old for the PTX' old_for_ptx
+ok 'no driver' no_library
+ok 'devices, the processor' described
+ok 'PTX for each GPU' texts
+ok 'products of tensor cores' rounded_products
+ok 'machine code in a program' with_cubin
 ok 'code for a newer device' too_new
 ok 'a device between those that are known' nearest
 ok '--target auto' automatic

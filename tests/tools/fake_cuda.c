@@ -2,7 +2,7 @@
  *
  * Kernels do nothing but nnd_advance, memory is this process's.  With $FAKE_CUDA_OVER, another libcuda.so.1 (an interpreter,
  * say), everything is done by that, and only graphs are added.  Words in $FAKE_CUDA: noinit, nodevice, small (1 MB is free),
- * noalloc, badlaunch, late (a kernel fails, which whatever is asked next tells), two (devices), sm88, sm61, refused (of the code), capture (it fails).  -DOLD leaves functions
+ * noalloc, badlaunch, late (a kernel fails, which whatever is asked next tells), two (devices), sm88, sm61, refused (of the code), oldptx (too old for its text), capture (it fails).  -DOLD leaves functions
  * out.  At its end stderr is told what was launched.  Prototypes: CUDA Driver API reference.
  */
 #define _GNU_SOURCE
@@ -15,7 +15,7 @@
 
 #include "runtime/abi.h"
 
-enum { WELL = 0, NO_MEMORY = 2, NO_DEVICE = 100, BAD_IMAGE = 218, BAD_ADDRESS = 700, BROKEN_LAUNCH = 701, MISMATCH = 803, NOT_CAPTURED = 901,
+enum { WELL = 0, NO_MEMORY = 2, NO_DEVICE = 100, BAD_IMAGE = 218, OLD_FOR_PTX = 222, BAD_ADDRESS = 700, BROKEN_LAUNCH = 701, MISMATCH = 803, NOT_CAPTURED = 901,
        MAX_PARAM = 40 };
 
 /* A module's text, and what it is to the library below. */
@@ -105,6 +105,7 @@ int cuGetErrorString(int result, const char **said)
     switch (result) {
     case NO_MEMORY:     *said = "out of memory"; break;
     case BAD_IMAGE:     *said = "a PTX JIT compilation failed"; break;
+    case OLD_FOR_PTX:   *said = "the provided PTX was compiled with an unsupported toolchain."; break;
     case BAD_ADDRESS:   *said = "an illegal memory access was encountered"; break;
     case BROKEN_LAUNCH: *said = "too many resources requested for launch"; break;
     case MISMATCH:      *said = "system has unsupported display driver / cuda driver combination"; break;
@@ -170,6 +171,8 @@ int cuModuleLoadDataEx(void **module, const void *code, unsigned n, int *option,
     }
     if (!memcmp(code, "\x7f" "ELF", 4))
         return 209;
+    if (asked("oldptx"))
+        return OLD_FOR_PTX;
     Module *m = calloc(1, sizeof *m);
 
     m->text = strdup(code);
