@@ -101,14 +101,17 @@ static bool learn(const Digits *d, Affine a, const Stmt *within, Known *k)
     return true;
 }
 
-static bool most_of(const Digits *d, Affine a, int64_t *most)
+static bool most_of(const Digits *d, Affine a, const Stmt *within, int64_t *most)
 {
-    *most = a.base;
-    for (int i = 0; i < a.n; i++) {
-        int64_t more;
+    Parts p = { .n = 0 };
 
-        if (a.term[i].coef > 0 && (__builtin_mul_overflow(a.term[i].coef, d->extent[a.term[i].var] - 1, &more)
-                                   || __builtin_add_overflow(*most, more, most)))
+    *most = a.base;
+    if (!find_parts(d, a, within, &p))
+        return false;
+    for (int i = 0; i < p.n; i++) {
+        int64_t coef = p.part[i].term.coef, base = p.part[i].guard ? p.part[i].guard->at.base : 0, more;
+
+        if (__builtin_mul_overflow(coef, (coef > 0 ? p.part[i].extent - 1 : 0) - base, &more) || __builtin_add_overflow(*most, more, most))
             return false;
     }
     return true;
@@ -119,7 +122,7 @@ static bool is_below(const Digits *d, Affine number, int64_t count, const Stmt *
 {
     int64_t most;
 
-    if (most_of(d, number, &most) && most < count)
+    if (most_of(d, number, within, &most) && most < count)
         return true;
     for (int i = 0; within && i < within->nguard; i++)
         if (aff_equal(within->guard[i].at, number) && within->guard[i].size <= count)

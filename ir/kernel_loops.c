@@ -110,11 +110,28 @@ static const Stmt *both_within(const Within *a, const Within *b)
     return a ? &a->all : NULL;
 }
 
+/* Without what stands still while the loop runs. */
+static Affine moving(const Loops *l, const Stmt *loop, Affine a)
+{
+    Affine to = aff_const(a.base);
+
+    for (int i = 0; i < a.n; i++)
+        if (l->inside[a.term[i].var] || a.term[i].var == loop->id)
+            to = aff_add(l->mem, to, aff_var(l->mem, a.term[i].var, a.term[i].coef));
+    return to;
+}
+
+static bool digits_differ(const Loops *l, const Stmt *loop, const Access *a, const Access *b)
+{
+    return a->length == 1 && b->length == 1 && aff_equal(a->at, b->at)
+        && digits_apart(&l->digits, loop->id, moving(l, loop, a->at), moving(l, loop, b->at), both_within(a->within, b->within));
+}
+
 static bool apart(const Loops *l, const Stmt *loop, const Access *a, const Access *b)
 {
     Distance d = { .c = size(aff_coef(a->at, loop->id)) };
 
-    if (a->length == 1 && b->length == 1 && digits_apart(&l->digits, loop->id, a->at, b->at, both_within(a->within, b->within)))
+    if (digits_differ(l, loop, a, b))
         return true;
     if (!d.c || aff_coef(a->at, loop->id) != aff_coef(b->at, loop->id))
         return false;

@@ -89,6 +89,8 @@ static bool is_stored_first(const Node *nd)
     return nd->op == OP_pad || step > 1 || step < -1;
 }
 
+static const char read_often[] = "a contraction reads it many times";
+
 static void mark_fold_source(Fuse *f, int id)
 {
     const Node *nd = at(f, id);
@@ -96,7 +98,20 @@ static void mark_fold_source(Fuse *f, int id)
     if (op_info[nd->op].cls == CLASS_MOVE && !is_stored_first(nd))
         mark_fold_source(f, nd->arg[0].id);
     else if (!is_edge(nd))
-        f->must[id] = "a contraction reads it many times";
+        f->must[id] = read_often;
+}
+
+/* A contraction reads what is only moved to another place and stored there at that place alone. */
+static void unmark_moved(Fuse *f, int id)
+{
+    bool moved = f->must[id] == read_often;
+
+    for (int user = id + 1; moved && user < f->g->nnode; user++)
+        for (int i = 0; i < at(f, user)->narg; i++)
+            if (at(f, user)->arg[i].id == id)
+                moved &= op_info[at(f, user)->op].cls == CLASS_MOVE && f->must[user];
+    if (moved)
+        f->must[id] = NULL;
 }
 
 static void mark_must(Fuse *f)
@@ -549,6 +564,8 @@ static Graph *fuse_graph(const Graph *from, const Limits *limits)
         f.steps = scan_steps(f.g);
         f.leave = arena_array(mem, int, scan_free_number(f.g) + 1);
         mark_must(&f);
+        for (int id = f.g->nnode - 1; limits->warp && id > 0; id--)
+            unmark_moved(&f, id);
         fuse_attention(&f);
         for (int id = 1; id < f.g->nnode; id++)
             if (f.alone[id])

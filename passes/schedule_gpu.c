@@ -6,7 +6,7 @@
  */
 #include "passes/schedule_gpu.h"
 
-enum { FEW_THREADS = 32, MOST_THREADS = 256, MANY_RESULTS = 1 << 17 };
+enum { FEW_THREADS = 32, MOST_THREADS = 256, MANY_RESULTS = 1 << 14 };
 
 /* ---- writing ---- */
 
@@ -173,6 +173,14 @@ Stmt *gpu_copy(Gpu *g, const Stmt *list)
     g->k->nvalue += g->nest->k->nvalue;
     give_vars(g, list);
     return kern_clone(g->mem, list, g->map, g->value_base, 0);
+}
+
+void gpu_append_copy(Arena *mem, KList *l, const Stmt *s)
+{
+    Stmt *c = kern_add(mem, l, s->kind, s->loc);
+
+    *c = *s;
+    c->next = NULL;
 }
 
 static bool defines_var(const Stmt *s, Affine a) { return aff_coef(a, s->id) != 0; }

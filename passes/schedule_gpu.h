@@ -31,6 +31,9 @@ void   gpu_count(Gpu *g, KList *l, Affine number, const int *var, const int64_t 
 Affine gpu_divided(const Gpu *g, Affine a, int64_t by);
 Affine gpu_part(Gpu *g, KList *l, Affine number, int64_t by, int64_t extent);
 
+/* The statement, with what is in it, at the end of the list, as it is. */
+void   gpu_append_copy(Arena *mem, KList *l, const Stmt *s);
+
 /* The list with fresh values and variables, where index variables of the nest are what map says. */
 Stmt  *gpu_copy(Gpu *g, const Stmt *list);
 /* Of the list, what value needs. */

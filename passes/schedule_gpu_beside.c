@@ -4,15 +4,15 @@
  *
  *   points           any number of threads will do: each group takes so many of a kernel's numbers
  *   chunks of sums   each group adds up one chunk of one of the kernels, all in the same local, folded once (schedule_gpu_reduce.c)
- *   others           have groups of as many threads.  Their loops stand side by side, each under its condition.  What they have in group
- *                    memory lies at the same place, as a group is one kernel's alone
+ *   others           have groups of as many threads, or can do with as many (schedule_gpu_narrow.c).  Their loops stand side by side, each under
+ *                    its condition.  What they have in group memory lies at the same place, as a group is one kernel's alone
  *
  * A joint kernel has the registers and the group memory of the part that needs most.  So one with many groups takes no part that
  * needs more than it does.
  */
 #include "passes/schedule_gpu_merge.h"
 
-enum { MOST_KERNELS = 64, MOST_STMTS = 4000, FULL = 2 * GPU_GROUPS, LIGHT = 1 << 10, WIDE = 256 };
+enum { MOST_KERNELS = 64, MOST_STMTS = 4000, FULL = 2 * GPU_GROUPS, LIGHT = 1 << 10, WIDE = 256, NARROW = 32 };
 
 /* ---- kernels of chunks of a sum ---- */
 
@@ -76,7 +76,7 @@ Item gpu_item(Merge *m, Kernel *k)
     Group  g = kernel_group(k);
     Item   item = { .points = gpu_take_points(k, &x), .sums = gpu_take_sums(k, &y), .nstmt = count(k->body) };
 
-    item.threads = item.points ? 0 : g.threads;
+    item.threads = item.points || (g.threads == WIDE && gpu_narrow(m->mem, k, NARROW)) ? 0 : g.threads;
     item.groups = item.points ? (x.units + WIDE - 1) / WIDE : g.grid[0] * g.grid[1] * g.grid[2];
     item.shared = shared_numbers(k->body);
     arena_push(m->mem, item.k, item.n, item.cap);
@@ -338,16 +338,29 @@ static Stmt *group_of_points(Join *j, const Share *s)
 
 static Stmt *group_of_any(Join *j, const Share *s) { return s->points ? group_of_points(j, s) : group_of(j, s); }
 
+static void make_narrow(Merge *m, Share *s, int64_t threads)
+{
+    const Kernel *k = kernel_group(s->k).threads > threads ? gpu_narrow(m->mem, s->k, threads) : NULL;
+
+    if (!k)
+        return;
+    s->k = k;
+    s->groups = k->body->extent;
+}
+
 static Kernel *any_beside(Merge *m, const Item *item, Share *share)
 {
-    Join    j = gpu_join(m, item->k[0], item->threads);
+    int64_t threads = item->threads ? item->threads : WIDE;
+    Join    j = gpu_join(m, item->k[0], threads);
     KList   l = { 0 };
     Stmt   *pool, *body;
     int64_t groups;
 
     for (int i = 0; i < item->n; i++)
         if (share[i].points)
-            share_points(&share[i], item->threads);
+            share_points(&share[i], threads);
+        else if (threads < WIDE)
+            make_narrow(m, &share[i], threads);
     groups = deal(share, item->n);
     pool = kern_add(m->mem, &l, ST_LOCAL, j.k->loc);
     pool->dtype = DT_f32;

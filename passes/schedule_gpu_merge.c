@@ -186,6 +186,7 @@ static Kernel *behind(Merge *m, const Kernel *a, const Kernel *b)
     groups = (x.units + j.threads - 1) / j.threads;
     kern_append(&body, gpu_renumbered(&j, a, &x, gpu_number_from(&j, 0)));
     kern_append(&body, gpu_renumbered(&j, b, &y, gpu_number_from(&j, 0)));
+    body.first = gpu_forward(m->p, j.k, gpu_number_from(&j, 0), x.units, body.first);
     if (groups * j.threads != x.units)
         body.first = gpu_where(&j, gpu_number_from(&j, 0), x.units, body.first);
     j.k->what = strlen(a->what) > LONG_WHAT ? a->what : arena_printf(m->mem, "%s, %s", a->what, b->what);
@@ -251,6 +252,8 @@ static void one_pass(Plan *p, bool beside)
 void schedule_gpu_merge(Plan *p)
 {
     one_pass(p, false);
+    gpu_drop_stores(p);
     one_pass(p, true);
     one_pass(p, false);
+    gpu_drop_stores(p);
 }

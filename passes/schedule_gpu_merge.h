@@ -16,7 +16,7 @@ bool gpu_take_sums(const Kernel *k, Sums *x);
 typedef struct Item {
     Kernel **k; int n, cap;
     bool     points, sums;
-    int64_t  threads;           /* of a group; 0: any number will do, all are points */
+    int64_t  threads;           /* of a group; 0: they can do with any number */
     int64_t  groups, shared;    /* at most; numbers of f32 in group memory of the kernel that has most */
     int64_t  nstmt;
 } Item;
@@ -35,11 +35,19 @@ Join    gpu_join(Merge *m, const Kernel *first, int64_t threads);
 Stmt   *gpu_renumbered(Join *j, const Kernel *k, const Points *x, Affine number);
 /* The thread's number, counted from that of the group's first. */
 Affine  gpu_number_from(const Join *j, int64_t group);
+/* schedule_gpu_narrow.c: the kernel for groups of so many threads, a part of those it has; NULL: it is none of those that can do with less. */
+Kernel *gpu_narrow(Arena *mem, const Kernel *k, int64_t threads);
+
 /* The statements where at is 0 .. size - 1. */
 Stmt   *gpu_where(Join *j, Affine at, int64_t size, Stmt *body);
 /* The grid around; NULL: the verifier finds iterations that meet. */
 Kernel *gpu_close_groups(Join *j, int64_t groups, Stmt *body);
 Kernel *gpu_close_join(Join *j, int64_t groups, Stmt *body);
+
+/* schedule_gpu_forward.c: a thread's list of a kernel of points, for its number, which is below units, in which what it has stored or loaded is not loaded again; and what the plan
+ * stores in scratch and never loads is not stored. */
+Stmt   *gpu_forward(const Plan *p, const Kernel *k, Affine number, int64_t units, Stmt *list);
+void    gpu_drop_stores(Plan *p);
 
 /* May the kernel stand beside those of the item, and is that worth it?  Then it is added. */
 Item    gpu_item(Merge *m, Kernel *k);

@@ -13,7 +13,7 @@
 
 #include <math.h>
 
-enum { LEAST_ROW = 32, LONG_ROW = 1024, VERY_LONG_ROW = 8192, GROUP = 256, COLUMNS = 32, FEW_COLUMNS = 8, AHEAD = 4, FAR_AHEAD = 16, CHUNK = 16 };
+enum { LEAST_ROW = 32, LONG_ROW = 2048, VERY_LONG_ROW = 8192, GROUP = 256, COLUMNS = 32, FEW_COLUMNS = 8, AHEAD = 4, FAR_AHEAD = 16, CHUNK = 16 };
 
 typedef struct Reduce {
     Gpu    *g;
@@ -316,7 +316,7 @@ static void choose_threads(Reduce *r)
 
     r->rows = 1;
     r->lanes = GROUP;
-    if (length >= LONG_ROW || (r->results < GPU_GROUPS && length >= GROUP))
+    if (length > LONG_ROW)
         return;
     r->lanes = GPU_WARP;
     r->rows = GROUP / GPU_WARP;

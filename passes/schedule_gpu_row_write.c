@@ -122,21 +122,13 @@ static bool is_fixed(const RowWriter *w, const Stmt *s)
     return true;
 }
 
-static void append_copy(Arena *mem, KList *l, const Stmt *s)
-{
-    Stmt *c = kern_add(mem, l, s->kind, s->loc);
-
-    *c = *s;
-    c->next = NULL;
-}
-
 /* The list in two: what is done once a row, and what for each element. */
 static void part_list(RowWriter *w, const Stmt *list, KList *once, KList *each)
 {
     for (; list; list = list->next) {
         bool fixed = is_fixed(w, list);
 
-        append_copy(mem_of(w), fixed ? once : each, list);
+        gpu_append_copy(mem_of(w), fixed ? once : each, list);
         if (stmt_has_var(list))
             w->fixed_var[list->id] = fixed;
         else

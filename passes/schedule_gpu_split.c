@@ -55,14 +55,23 @@ static Stmt *add_part(Gpu *g, const Stmt *local, Op op, int buf, Affine at)
     return l.first;
 }
 
-/* Parts are looked up TOGETHER at a time. */
+/* How many parts are looked up at a time. */
+static int64_t at_a_time(int64_t parts)
+{
+    enum { MOST = 16 };
+    int64_t n = MOST;
+
+    while (parts % n)
+        n--;
+    return n;
+}
+
 Stmt *gpu_add_parts(Gpu *g, const Stmt *local, Op op, Stmt *rest, int buf, Affine at, int64_t step, int64_t parts)
 {
-    enum { TOGETHER = 8 };
     Kernel *k = g->nest->k;
     Arena  *mem = g->mem;
     int     turn = k->nvar++, some = k->nvar++;
-    int64_t together = parts % TOGETHER ? 1 : TOGETHER;
+    int64_t together = at_a_time(parts);
     KList   whole = { 0 };
     Stmt   *one;
 
