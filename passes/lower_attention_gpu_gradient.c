@@ -231,6 +231,8 @@ static void all_tiles(Gradient *f)
         tile_open_if(t, &o[1], tile_plus(t, last, aff_scale(t->mem, f->by_keys ? f->own.first : f->other.first, -1)), f->queries + most_rows(f));
     tile(f);
     tile_close_all(t, o, f->of->causal ? 2 : 1);
+    if (f->of->causal)          /* keys behind the last query are seen by none, and their own tiles still under way */
+        att_wait(a);
 }
 
 static void store(Gradient *f)
