@@ -186,6 +186,17 @@ void cuda_load_opened(NndCuda *c)
     pthread_mutex_unlock(&c->lock);
 }
 
+bool cuda_load_ended(NndCuda *c)
+{
+    bool ended = true;
+
+    pthread_mutex_lock(&c->lock);
+    for (int i = 0; i < c->image->gpu->npart && c->nthread; i++)
+        ended = ended && c->module[i].stage == STAGE_DONE;
+    pthread_mutex_unlock(&c->lock);
+    return ended;
+}
+
 void cuda_load_end(NndCuda *c)
 {
     if (!c->module)

@@ -76,10 +76,11 @@ struct NndCuda {
  * has failed is told as that, whatever was asked. */
 int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* cuda_load_begin - threads begin to make the code's parts; cuda_load_opened - and load them, as there is a context now;
- * cuda_load_end - no more of them, and all modules go.
+ * cuda_load_ended - no thread loads any more; cuda_load_end - no more of them, and all modules go.
  * cuda_load_entry - the parts of e, and the first, as modules; the caller makes those that no thread has begun. */
 int  cuda_load_begin(NndCuda *c, NndError *err);
 void cuda_load_opened(NndCuda *c);
+bool cuda_load_ended(NndCuda *c);
 void cuda_load_end(NndCuda *c);
 int  cuda_load_entry(NndCuda *c, const CudaEntry *e, NndError *err);
 /* cuda_entries - c->entry from the image's tables; cuda_ready - e's kernels found in their modules; cuda_entries_free - the tables

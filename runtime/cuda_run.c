@@ -161,7 +161,7 @@ static void record(NndCuda *c, const CudaEntry *e, int n, CudaGraph *g)
     void *graph = NULL;
     int failed = 0;
 
-    g->tried = true;
+    g->tried = cuda_load_ended(c);         /* what loads a module meanwhile may spoil a recording: then it is tried again */
     if (d->capture_begin(c->stream, CAPTURE_OF_THREAD))
         return;
     for (int i = 0; i < n && !failed; i++)
@@ -177,7 +177,7 @@ static bool has_graph(NndCuda *c, const CudaEntry *e, int n, CudaGraph *g)
 {
     if (!c->driver.has_graphs || c->how.no_graphs || c->how.sync)
         return false;
-    if (!g->tried)
+    if (!g->ready && !g->tried)
         record(c, e, n, g);
     return g->ready;
 }
