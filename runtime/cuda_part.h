@@ -31,6 +31,7 @@ typedef struct CudaEntry {
     int64_t     count;               /* kernels of a batch, each turn of a scan counted */
     int         unroll;              /* batches of the graph `several` */
     bool        ready;               /* its functions are there */
+    bool        called;              /* once at least */
     CudaGraph   one, several;
 } CudaEntry;
 

@@ -182,16 +182,18 @@ static bool has_graph(NndCuda *c, const CudaEntry *e, int n, CudaGraph *g)
     return g->ready;
 }
 
-/* A single batch is not worth a recording: such are init, and what remains of an epoch. */
+/* A call of a single batch is not worth a recording, as init is such a one; the next such call is, as of predictions row by row. */
 static int run_batches(NndCuda *c, CudaEntry *e, int64_t n, NndError *err)
 {
+    bool worth = n > 1 || e->called;
     int rc = 0;
 
+    e->called = true;
     for (int64_t done = 0; done < n && !rc;) {
         if (n - done >= e->unroll && e->unroll > 1 && has_graph(c, e, e->unroll, &e->several)) {
             rc = cuda_failed(c, c->driver.graph_launch(e->several.ready, c->stream), err, "a graph of %d batches", e->unroll);
             done += e->unroll;
-        } else if ((n > 1 || e->one.ready) && has_graph(c, e, 1, &e->one)) {
+        } else if (worth && has_graph(c, e, 1, &e->one)) {
             rc = cuda_failed(c, c->driver.graph_launch(e->one.ready, c->stream), err, "a graph of a batch");
             done++;
         } else {
