@@ -191,18 +191,23 @@ static int most_divisor(int n, int most)
     return d;
 }
 
-/* Where k has to be cut into digits a thread has one k, for which it does that once; else neighbours across the fold are side by side as far as
- * there are any. */
+/* What lies one way in a buffer and another in group memory is moved by 8 neighbours of one row, beside 4 other rows: in the buffer these are whole
+ * sectors, in group memory banks of their own.  Where k has to be cut into digits a thread has one k, for which it does that once; else neighbours
+ * across the fold are side by side as far as there are any. */
 void gpu_share_loads(const GpuTile *t, GpuSide *s)
 {
-    enum { LEAST_RUN = 16 };
+    enum { LEAST_RUN = 16, SECTOR = 8, ODD_SECTOR = 9 };
     int run;
 
     s->wide = s->along ? s->tile : s->tile / s->lanes;
     s->deep = s->along ? t->shape.depth / s->lanes : t->shape.depth;
     if (s->along) {
-        s->tk = most_divisor(s->deep, t->threads);
+        run = s->step == 1 ? t->threads : s->lanes > 1 ? SECTOR / s->lanes : s->deep % ODD_SECTOR ? SECTOR : ODD_SECTOR;
+        s->tk = most_divisor(s->deep, run);
         s->tx = most_divisor(s->wide, t->threads / s->tk);
+    } else if (s->cross != 1) {
+        s->tx = most_divisor(s->wide, SECTOR / s->lanes);
+        s->tk = most_divisor(s->deep, t->threads / s->tx);
     } else {
         run = t->whole || s->wide < LEAST_RUN / s->lanes ? s->wide : LEAST_RUN / s->lanes;
         s->tk = most_divisor(s->deep, t->threads / (run < t->threads ? run : t->threads));

@@ -8,7 +8,7 @@
 
 #include <stdlib.h>
 
-enum { PAD = 4, MOST_STAGES = 4, LEAST_THREADS = 128, MOST_THREADS = 256, MOST_WRITTEN = 1280 };
+enum { PAD = 4, MOST_STAGES = 4, LEAST_THREADS = 128, MOST_THREADS = 256, MOST_WRITTEN = 1280, LEAST_EACH = 4 };
 
 /* Of a multiprocessor: registers, bytes of group memory that all generations from sm_80 on have, and bytes of the second cache a cycle. */
 enum { REGISTERS = 1 << 16, GROUP_BYTES = 160 << 10, CACHE_BYTES = 20 };
@@ -87,16 +87,28 @@ static double step_cycles(const GpuTile *t, const GpuShape *s, int groups)
     count_instructions(s, &all, &reads);
     for (int i = 0; i < 2; i++)
         moves += (double)(i ? s->columns : s->rows) * s->depth / threads / t->side[i].lanes;
-    all += 3 * moves + 24;
+    all += (gpu_piece_is_whole(&t->fold, s->depth) ? 3 : 5) * moves + 24;
     time = larger(groups * nwarp * all / 4, groups * nwarp * (3.2 * reads + 2 * moves));
     time = larger(time, groups * bytes / CACHE_BYTES);
     latency = LATENCY / (held ? 1.0 : s->stages - 1.0) + 100;
     return larger(time, larger(latency, all * (double)up((int64_t)nwarp, 4) + 150));
 }
 
-static double finish_cycles(const GpuShape *s, int groups)
+static int count_loads(const Stmt *s)
 {
-    return groups * (double)s->rows * s->columns * (16 + 4 * s->slices) / 128 + LATENCY;
+    int n = 0;
+
+    for (; s; s = s->next)
+        n += s->kind == ST_LOAD;
+    return n;
+}
+
+/* What follows the contraction: instructions, and what turns of a thread wait for memory if they ask for more than a bias. */
+static double finish_cycles(const GpuTile *t, const GpuShape *s, int groups)
+{
+    double results = (double)s->rows * s->columns, turns = results / (4 * gpu_tile_threads(s));
+
+    return groups * results * (16 + 4 * s->slices) / 128 + LATENCY * (count_loads(t->rest) > 1 ? 1 + turns / 4 : 1);
 }
 
 /* Registers of a thread: results, factors of this place of the fold and of the next, what is held of the next tile, and where units lie:
@@ -119,7 +131,7 @@ static double registers(const GpuTile *t, const GpuShape *s)
     return all > FEW_UNITS ? n + all - FEW_UNITS : n;
 }
 
-static int most_registers(const GpuShape *s) { return gpu_tile_threads(s) > LEAST_THREADS ? 128 : 168; }
+static int most_registers(const GpuShape *s) { return gpu_tile_threads(s) == MOST_THREADS ? 128 : 168; }
 
 /* Groups that fit side by side. */
 static int resident(const GpuTile *t, const GpuShape *s)
@@ -133,7 +145,7 @@ static int resident(const GpuTile *t, const GpuShape *s)
 
 static double groups_cycles(const GpuTile *t, const GpuShape *s, int64_t steps, int groups)
 {
-    return groups ? START + (double)steps * step_cycles(t, s, groups) + finish_cycles(s, groups) : 0;
+    return groups ? START + (double)steps * step_cycles(t, s, groups) + finish_cycles(t, s, groups) : 0;
 }
 
 static double cycles(const GpuTile *t, const GpuShape *s, int splits)
@@ -182,7 +194,7 @@ static void try_stages(const GpuTile *t, GpuShape s, Best *best)
 {
     int each = s.depth / s.slices, written = s.mma ? s.m * s.n / GPU_WARP * each / 8 : s.m * s.n * each;
 
-    for (s.stages = 2; s.stages <= MOST_STAGES && (s.stages == 2 || s.stages * written <= MOST_WRITTEN); s.stages++)
+    for (s.stages = 2; s.stages == 2 || (s.stages <= MOST_STAGES && s.stages * written <= MOST_WRITTEN && (s.stages - 1) * s.depth < t->fold.count); s.stages++)
         if (group_bytes(&s) <= t->g->nest->limits->shared_bytes && registers(t, &s) < most_registers(&s))
             try_splits(t, &s, best);
 }
@@ -198,7 +210,7 @@ static void try_part(const GpuTile *t, GpuShape s, Best *best)
             continue;
         for (int i = 0; i < LENGTH(depths); i++) {
             s.depth = near_depth(t, depths[i], by * s.slices);
-            if (s.depth % (by * s.slices) || (!s.mma && s.m * s.n * (s.depth / s.slices) > MOST_WRITTEN / 2))
+            if (s.depth % (by * s.slices) || s.depth / s.slices < LEAST_EACH || (!s.mma && s.m * s.n * (s.depth / s.slices) > MOST_WRITTEN / 2))
                 continue;
             try_stages(t, s, best);
         }
