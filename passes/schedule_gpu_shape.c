@@ -111,12 +111,12 @@ static double finish_cycles(const GpuTile *t, const GpuShape *s, int groups)
     return groups * results * (16 + 4 * s->slices) / 128 + LATENCY * (count_loads(t->rest) > 1 ? 1 + turns / 4 : 1);
 }
 
-/* Registers of a thread: results, factors of this place of the fold and of the next, what is held of the next tile, and where units lie:
+/* Registers of a thread: results, factors of this place of the fold and of the next, what is held of the next tile and its place, and where units lie:
  * if they are many, if their places are not one behind the other, and if each place of the fold has to be cut into indices. */
 static double registers(const GpuTile *t, const GpuShape *s)
 {
     enum { FEW_UNITS = 12 };
-    double n = s->mma ? 96 : s->m * s->n + 2 * (s->m + s->n) + 52, all = 0;
+    double n = s->mma ? 96 : s->m * s->n + 2 * (s->m + s->n) + 57, all = 0;
     bool   whole = gpu_piece_is_whole(&t->fold, s->depth);
 
     n += whole || t->fold.n < 2 ? 0 : 3 * t->fold.n;
@@ -124,8 +124,8 @@ static double registers(const GpuTile *t, const GpuShape *s)
         const GpuSide *side = &t->side[i];
         double units = (double)(i ? s->columns : s->rows) * s->depth / gpu_tile_threads(s) / side->lanes;
 
-        n += side->copied ? 0 : units * side->lanes;
-        n += side->axis->n > 1 && (side->along || !whole) ? units : 0;
+        n += side->copied ? 0 : 2 * units * side->lanes;
+        n += side->axis->n > 1 && (side->along || !whole) ? units / 2 : 0;
         all += units;
     }
     return all > FEW_UNITS ? n + all - FEW_UNITS : n;
