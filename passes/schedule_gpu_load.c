@@ -146,8 +146,9 @@ static void cut_unit(GpuTile *t, const GpuSide *s, Unit *u, KList *l)
     u->k = gpu_part(g, l, u->thread, along ? 1 : s->tx, s->tk);
     u->x = gpu_part(g, l, u->thread, along ? s->tk : 1, s->tx);
     /* neighbours along the fold: the digits of a thread's are those of its turn */
+    u->k = aff_add(g->mem, u->k, aff_scale(g->mem, gpu_part(g, l, u->thread, (int64_t)s->tk * s->tx, s->far), s->tk));
     u->k = s->tk < s->deep && !along ? aff_add(g->mem, aff_scale(g->mem, u->k, s->deep / s->tk), turn_of(t, u, 0))
-                                     : aff_add(g->mem, u->k, aff_scale(g->mem, turn_of(t, u, 0), s->tk));
+                                     : aff_add(g->mem, u->k, aff_scale(g->mem, turn_of(t, u, 0), (int64_t)s->tk * s->far));
     u->x = aff_add(g->mem, u->x, aff_scale(g->mem, turn_of(t, u, 1), s->tx));
 }
 
@@ -199,12 +200,15 @@ void gpu_share_loads(const GpuTile *t, GpuSide *s)
     enum { LEAST_RUN = 16, SECTOR = 8, ODD_SECTOR = 9 };
     int run;
 
+    s->far = 1;
     s->wide = s->along ? s->tile : s->tile / s->lanes;
     s->deep = s->along ? t->shape.depth / s->lanes : t->shape.depth;
     if (s->along) {
         run = s->step == 1 ? t->threads : s->lanes > 1 ? SECTOR / s->lanes : s->deep % ODD_SECTOR ? SECTOR : ODD_SECTOR;
         s->tk = most_divisor(s->deep, run);
+        s->tk = s->tk > 1 ? s->tk : most_divisor(s->deep, SECTOR);
         s->tx = most_divisor(s->wide, t->threads / s->tk);
+        s->far = most_divisor(s->deep / s->tk, t->threads / (s->tx * s->tk));
     } else if (s->cross != 1) {
         s->tx = most_divisor(s->wide, SECTOR / s->lanes);
         s->tk = most_divisor(s->deep, t->threads / s->tx);
@@ -213,7 +217,7 @@ void gpu_share_loads(const GpuTile *t, GpuSide *s)
         s->tk = most_divisor(s->deep, t->threads / (run < t->threads ? run : t->threads));
         s->tx = most_divisor(s->wide, t->threads / s->tk);
     }
-    s->each = (int64_t)(s->wide / s->tx) * (s->deep / s->tk) * s->lanes;
+    s->each = (int64_t)(s->wide / s->tx) * (s->deep / s->tk / s->far) * s->lanes;
 }
 
 static Stmt *turns(GpuTile *t, int var, int64_t extent, Stmt *body)
@@ -227,7 +231,7 @@ static Stmt *turns(GpuTile *t, int var, int64_t extent, Stmt *body)
 static void all_units(GpuTile *t, const GpuSide *s, Unit *u, void (*one)(GpuTile *, const GpuSide *, Unit *, KList *), KList *l)
 {
     Gpu  *g = t->g;
-    int   threads = s->tx * s->tk, across = s->wide / s->tx, along = s->deep / s->tk, thread = gpu_var_below(g, threads);
+    int   threads = s->tx * s->tk * s->far, across = s->wide / s->tx, along = s->deep / s->tk / s->far, thread = gpu_var_below(g, threads);
     KList body = { 0 };
     Stmt *loop;
 

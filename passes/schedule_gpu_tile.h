@@ -23,7 +23,7 @@ typedef struct GpuSide {
     bool     copied;            /* an element is one number as it lies in a buffer, so tiles are copied while products are made */
     int      held; int64_t each;    /* else registers have the next tile meanwhile, each of so many a thread */
     int      wide, deep;        /* units of `lanes` across the fold and along it */
-    int      tx, tk;            /* threads that load them, across and along */
+    int      tx, tk, far;       /* threads that load them, across and along; so many times those, further along */
 } GpuSide;
 
 typedef struct GpuTile {
