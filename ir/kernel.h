@@ -60,7 +60,7 @@
  *            (extents inside) * outer + inner.  Extents of inner levels are equal throughout a kernel; the outermost may be shorter, and threads
  *            beyond it skip it.  A group has as many threads as its longest nest (kernel_group).  What stands at an outer level, or at that of the
  *            grid, is done by all its threads alike, but a store by the first of them
- *   async    of a block loop: nothing but copies of f32 from a buffer to a group local, 0 where a load's condition is false, under one vec loop perhaps;
+ *   async    of a block loop: nothing but copies of f32 from a buffer to a group local, 0 where a load's condition is false, under one vec loop perhaps, or an `if`;
  *            in flight until `wait N`, which stands behind the loops that copy: all but the N latest of them have landed
  *
  * Between a write and another access of a place in group memory by different block loops, and of a buffer by loops of one group, all threads meet:
