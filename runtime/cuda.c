@@ -354,7 +354,6 @@ int nnd_cuda_open(NndCuda **to, const NndSession *s, int device, NndError *err)
         nnd_cuda_close(c);
         return rc;
     }
-    cuda_load_opened(c);
     *to = c;
     return 0;
 }

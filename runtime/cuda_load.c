@@ -1,10 +1,10 @@
 /* cuda_load.c - a model's code on a GPU, part by part.
  *
  * Each part is a module of the driver.  What the driver is given is text, which it has to translate, and that text may not be there before
- * the image makes it: both take longer than all else before the first step.  So from when a session is opened threads take the parts in
- * their order, one after the other: they make text while the device is being opened, and then have it translated.  An entry that is called
- * waits for its own parts, and its caller makes those that no thread has begun.  With one processor there are no threads, and the code of
- * what is never called is never made.
+ * the image makes it: both take longer than all else before the first step.  So from when a session is opened threads make the parts in
+ * their order, one after the other.  An entry that is called waits for its own parts, which threads then have translated beside each other,
+ * and its caller does what no thread has begun.  What nobody calls is not translated: a driver may do that one module at a time, and launches
+ * may have to wait for it.  With one processor there are no threads, and the code of what is never called is never made.
  *
  * A driver without graphs is taken for one that can't be called by two threads at a time (an interpreter of PTX): then threads make
  * text, and the caller loads it.
@@ -107,7 +107,7 @@ static bool do_next(NndCuda *c, int i, bool loads)
         make(c, i, &m->error);
         pthread_mutex_lock(&c->lock);
         set_stage(c, i, m->error.code ? STAGE_DONE : STAGE_MADE);
-    } else if (m->stage == STAGE_MADE && loads && c->opened) {
+    } else if (m->stage == STAGE_MADE && loads && m->called) {
         m->stage = STAGE_LOADING;
         pthread_mutex_unlock(&c->lock);
         if (!cuda_failed(c, c->driver.context_use(c->context), &m->error, "context"))
@@ -130,20 +130,23 @@ static bool do_first(NndCuda *c, bool loads)
     return false;
 }
 
-/* What another thread has made it loads as well, so there is something to wait for only as long as nothing can be loaded. */
+static bool all_begun(const NndCuda *c, bool loads)
+{
+    for (int i = 0; i < c->image->gpu->npart; i++)
+        if (c->module[i].stage < (loads ? STAGE_LOADING : STAGE_MAKING))
+            return false;
+    return true;
+}
+
 static void *work(void *of)
 {
     NndCuda *c = of;
     bool loads = c->driver.has_graphs;
 
     pthread_mutex_lock(&c->lock);
-    while (!c->stop) {
-        if (do_first(c, loads))
-            continue;
-        if (c->opened || !loads)
-            break;
-        pthread_cond_wait(&c->changed, &c->lock);
-    }
+    while (!c->stop && !all_begun(c, loads))
+        if (!do_first(c, loads))
+            pthread_cond_wait(&c->changed, &c->lock);
     pthread_mutex_unlock(&c->lock);
     return NULL;
 }
@@ -176,25 +179,6 @@ int cuda_load_begin(NndCuda *c, NndError *err)
     pthread_cond_init(&c->changed, NULL);
     start_threads(c);
     return 0;
-}
-
-void cuda_load_opened(NndCuda *c)
-{
-    pthread_mutex_lock(&c->lock);
-    c->opened = true;
-    pthread_cond_broadcast(&c->changed);
-    pthread_mutex_unlock(&c->lock);
-}
-
-bool cuda_load_ended(NndCuda *c)
-{
-    bool ended = true;
-
-    pthread_mutex_lock(&c->lock);
-    for (int i = 0; i < c->image->gpu->npart && c->nthread; i++)
-        ended = ended && c->module[i].stage == STAGE_DONE;
-    pthread_mutex_unlock(&c->lock);
-    return ended;
 }
 
 void cuda_load_end(NndCuda *c)
@@ -239,6 +223,9 @@ int cuda_load_entry(NndCuda *c, const CudaEntry *e, NndError *err)
     const NndError *first = NULL;
 
     pthread_mutex_lock(&c->lock);
+    for (int i = -1; i < e->nlaunch; i++)
+        c->module[part_of(e, i)].called = true;
+    pthread_cond_broadcast(&c->changed);
     while (!all_done(c, e))
         if (!do_first_of(c, e))
             pthread_cond_wait(&c->changed, &c->lock);

@@ -16,9 +16,9 @@ typedef struct CudaColumn { const void *host; uint64_t at; int64_t nbytes; } Cud
 /* A row of an entry's table, ready to go: its function, and where its parameters lie. */
 typedef struct CudaLaunch { void *function; const NndLaunch *row; void **param; } CudaLaunch;
 
-/* A part of the code (cuda_load.c), in the order of what happens to it.  Done: module is there, or error says why not. */
+/* A part of the code (cuda_load.c), in the order of what happens to it.  Called: an entry wants it.  Done: module is there, or error says why not. */
 typedef enum CudaStage { STAGE_NONE, STAGE_MAKING, STAGE_MADE, STAGE_LOADING, STAGE_DONE } CudaStage;
-typedef struct CudaModule { void *module; CudaStage stage; NndError error; } CudaModule;
+typedef struct CudaModule { void *module; CudaStage stage; bool called; NndError error; } CudaModule;
 
 enum { CUDA_THREADS = 16 };
 
@@ -52,7 +52,7 @@ struct NndCuda {
     CudaModule     *module;          /* [image->gpu->npart] */
     pthread_t       thread[CUDA_THREADS];
     int             nthread;
-    bool            opened, stop;    /* under the lock: modules can be loaded; no more parts */
+    bool            stop;            /* under the lock: no more parts */
     pthread_mutex_t lock;
     pthread_cond_t  changed;         /* one of these two, or a part's stage */
     const NndImage *image;
@@ -76,12 +76,9 @@ struct NndCuda {
 /* cuda_failed - 0 if result is; else the message "cuda:0: WHAT: what the driver says", and NND_E_DEVICE or NND_E_MEMORY.  A kernel that
  * has failed is told as that, whatever was asked. */
 int cuda_failed(const NndCuda *c, int result, NndError *err, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-/* cuda_load_begin - threads begin to make the code's parts; cuda_load_opened - and load them, as there is a context now;
- * cuda_load_ended - no thread loads any more; cuda_load_end - no more of them, and all modules go.
- * cuda_load_entry - the parts of e, and the first, as modules; the caller makes those that no thread has begun. */
+/* cuda_load_begin - threads begin to make the code's parts; cuda_load_end - no more of them, and all modules go.
+ * cuda_load_entry - the parts of e, and the first, as modules; the caller does what no thread has begun. */
 int  cuda_load_begin(NndCuda *c, NndError *err);
-void cuda_load_opened(NndCuda *c);
-bool cuda_load_ended(NndCuda *c);
 void cuda_load_end(NndCuda *c);
 int  cuda_load_entry(NndCuda *c, const CudaEntry *e, NndError *err);
 /* cuda_entries - c->entry from the image's tables; cuda_ready - e's kernels found in their modules; cuda_entries_free - the tables

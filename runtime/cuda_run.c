@@ -161,7 +161,7 @@ static void record(NndCuda *c, const CudaEntry *e, int n, CudaGraph *g)
     void *graph = NULL;
     int failed = 0;
 
-    g->tried = cuda_load_ended(c);         /* what loads a module meanwhile may spoil a recording: then it is tried again */
+    g->tried = true;
     if (d->capture_begin(c->stream, CAPTURE_OF_THREAD))
         return;
     for (int i = 0; i < n && !failed; i++)
