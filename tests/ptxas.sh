@@ -49,6 +49,13 @@ narrow_tiles()
 
 spills() { grep -E "bytes (stack frame|spill)" "$1" | grep -vq " 0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"; }
 
+# spills_nowhere MODEL ENTRY - what a model has beside its training step, in larger batches than that takes.
+spills_nowhere()
+{
+    "$nnd" dump "$1" --entry "$2" --batch 256 --target cuda --cpu sm_80 --after ptx >"$work/other.ptx" 2>"$work/other" || { grep 'has no entry' "$work/other"; return; }
+    "$ptxas" -v -arch=sm_80 "$work/other.ptx" -o "$work/other.cubin" >"$work/other" 2>&1 && ! spills "$work/other"
+}
+
 for model in "$root"/models/*.nnd; do
     name=$(basename "$model" .nnd)
     entry=train
@@ -74,6 +81,10 @@ for model in "$root"/models/*.nnd; do
             "$cuobjdump" --dump-sass "$work/k.cubin" >"$work/sass" 2>"$work/why" && awk -f "$root/tests/tools/sass.awk" "$work/sass" >"$work/why"
             report $? "$name: so does the machine's code"
         fi
+        spills_nowhere "$model" eval && spills_nowhere "$model" infer
+        ok=$?
+        [ $ok -eq 0 ] || cp "$work/other" "$work/why"
+        report $ok "$name: evaluating and predicting spills nothing"
         figures "$work/said" >"$work/got"
         if [ "$bless" = --bless ]; then cp "$work/got" "$root/tests/golden/ptxas/$name.want"; fi
         diff "$root/tests/golden/ptxas/$name.want" "$work/got" >"$work/why" 2>&1
