@@ -52,7 +52,7 @@ spills() { grep -E "bytes (stack frame|spill)" "$1" | grep -vq " 0 bytes stack f
 # spills_nowhere MODEL ENTRY - what a model has beside its training step, in larger batches than that takes.
 spills_nowhere()
 {
-    "$nnd" dump "$1" --entry "$2" --batch 256 --target cuda --cpu sm_80 --after ptx >"$work/other.ptx" 2>"$work/other" || { grep 'has no entry' "$work/other"; return; }
+    "$nnd" dump "$1" --entry "$2" --batch 256 --target cuda --cpu sm_80 --after ptx >"$work/other.ptx" 2>"$work/other" || { grep -q 'has no entry' "$work/other"; return; }
     "$ptxas" -v -arch=sm_80 "$work/other.ptx" -o "$work/other.cubin" >"$work/other" 2>&1 && ! spills "$work/other"
 }
 
