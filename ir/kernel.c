@@ -194,6 +194,14 @@ int64_t slot_index(const Module *m, int slot)
 
 static int64_t slot_bytes(const Slot *s) { return (ty_count(&s->type) * dt_bytes(s->type.dtype) + 63) / 64 * 64; }
 
+bool stmt_has(const Stmt *s, StmtKind kind)
+{
+    for (; s; s = s->next)
+        if (s->kind == kind || stmt_has(s->body, kind))
+            return true;
+    return false;
+}
+
 int64_t module_state_offset(const Module *m, int slot)
 {
     int64_t at = 0;

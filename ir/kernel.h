@@ -212,6 +212,7 @@ void  kern_append(KList *l, Stmt *s);          /* s and all that follow it */
 
 /* The i-th affine form that s holds, NULL behind the last: at, row, guards. */
 Affine *stmt_affine(Stmt *s, int i);
+bool    stmt_has(const Stmt *list, StmtKind kind);   /* is there such a one in the list, however deep? */
 bool    stmt_has_var(const Stmt *s);           /* defines an index variable: a loop, a pick or a part */
 
 /* Is the body of a block loop shared by threads of its own: does it hold a block loop, a fold over threads or an mma? */

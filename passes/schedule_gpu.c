@@ -346,14 +346,6 @@ int64_t gpu_results(const Nest *nest)
 
 /* ---- one thread a result ---- */
 
-bool gpu_has(const Stmt *s, StmtKind kind)
-{
-    for (; s; s = s->next)
-        if (s->kind == kind || gpu_has(s->body, kind))
-            return true;
-    return false;
-}
-
 /* Is the form a multiple of n but for the one time that var stands in it? */
 static bool is_aligned(Affine a, int var, int64_t n)
 {
@@ -382,7 +374,7 @@ bool gpu_side_by_side(const Nest *nest, const Stmt *list, int var, int lanes)
 
 bool gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes)
 {
-    return extent % lanes == 0 && !gpu_has(list, ST_FOR) && !gpu_has(list, ST_PICK) && gpu_side_by_side(nest, list, var, lanes);
+    return extent % lanes == 0 && !stmt_has(list, ST_FOR) && !stmt_has(list, ST_PICK) && gpu_side_by_side(nest, list, var, lanes);
 }
 
 int gpu_threads(int64_t units)
@@ -404,7 +396,7 @@ static Stmt *one_number(Gpu *g, Affine number, int64_t units, int lanes, bool wh
 
     if (lanes > 1)
         nest->extent[last] /= lanes;
-    gpu_count(g, &l, number, nest->var, nest->extent, nest->n, !whole && gpu_has(nest->body, ST_FOR));
+    gpu_count(g, &l, number, nest->var, nest->extent, nest->n, !whole && stmt_has(nest->body, ST_FOR));
     if (lanes > 1) {
         Affine *at = &g->map[nest->var[last]];
 
@@ -428,7 +420,7 @@ void gpu_point(Gpu *g)
 
     gpu_open(g, g->k ? 0 : 1);
     g->k->nlocal = nest->k->nlocal;
-    if (nest->n && !gpu_has(nest->body, ST_FOR))
+    if (nest->n && !stmt_has(nest->body, ST_FOR))
         move_last(nest, vector_loop(nest));
     if (total < MANY_RESULTS || !gpu_takes_vectors(nest, nest->body, nest->var[nest->n - 1], nest->extent[nest->n - 1], lanes))
         lanes = 1;

@@ -52,7 +52,6 @@ int    gpu_get(Gpu *g, KList *l, int local, Dtype dtype, Affine at);
 void   gpu_set(Gpu *g, KList *l, int local, Dtype dtype, Affine at, int value);
 
 int    gpu_let(Gpu *g, KList *l, Op op, Dtype dtype, Dtype from, int narg, const int *arg);
-bool   gpu_has(const Stmt *list, StmtKind kind);
 /* May `lanes` neighbours along a loop with this variable be one access of all that the list loads and stores along it? */
 bool   gpu_takes_vectors(const Nest *nest, Stmt *list, int var, int64_t extent, int lanes);
 /* Do they stand side by side, wherever they stand? */

@@ -110,7 +110,7 @@ static int turns_together(const GpuTile *t, int turns, int lanes)
     enum { MOST = 4, MOST_CODE = 320 };
     int n = 0, together = turns < MOST ? turns : MOST;
 
-    if (!gpu_has(t->rest, ST_LOAD))
+    if (!stmt_has(t->rest, ST_LOAD))
         return 1;
     for (const Stmt *s = t->rest; s; s = s->next)
         n++;

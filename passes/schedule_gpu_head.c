@@ -38,8 +38,8 @@ static bool take_head(GpuHead *h, const Stmt *loop)
         h->extent[h->n++] = h->body->extent;
         h->length *= h->body->extent;
     }
-    return h->nlocal > 0 && !gpu_has(h->body, ST_FOR) && !gpu_has(h->body, ST_LOCAL) && !gpu_has(h->body, ST_IF)
-        && !gpu_has(h->body, ST_STORE) && find_op(h);
+    return h->nlocal > 0 && !stmt_has(h->body, ST_FOR) && !stmt_has(h->body, ST_LOCAL) && !stmt_has(h->body, ST_IF)
+        && !stmt_has(h->body, ST_STORE) && find_op(h);
 }
 
 /* Locals and loops of each head; what is left stands in straight lines. */

@@ -136,7 +136,7 @@ static Kernel *more_turns(Narrow *n, const Stmt *grid)
 {
     Stmt *body;
 
-    if (has_scope(grid->body, SCOPE_EACH) || gpu_has(grid->body, ST_FOLD) || gpu_has(grid->body, ST_MMA) || kernel_group(n->k).inner[1]
+    if (has_scope(grid->body, SCOPE_EACH) || stmt_has(grid->body, ST_FOLD) || stmt_has(grid->body, ST_MMA) || kernel_group(n->k).inner[1]
         || kernel_group(n->k).threads % n->threads || !(body = in_turns(n, grid->body)))
         return NULL;
     n->to->body = again(n, grid, grid->extent, body);

@@ -279,7 +279,7 @@ static void write_chunks(Reduce *r)
 static bool takes_chunks(const Reduce *r)
 {
     return r->results == 1 && r->nhead == 1 && r->head[0].nlocal == 1
-        && (r->head[0].length > VERY_LONG_ROW || gpu_has(r->rest, ST_LOAD));
+        && (r->head[0].length > VERY_LONG_ROW || stmt_has(r->rest, ST_LOAD));
 }
 
 /* ---- choice ---- */

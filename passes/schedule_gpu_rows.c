@@ -150,7 +150,7 @@ bool gpu_row_stage(Plan *p, const Limits *limits, Kernel *k, int64_t rows, int64
     if (!rows) {
         if (!take_reduction(p, s, 0))
             return false;
-    } else if (gpu_has(s->nest.body, ST_FOR) ? gpu_results(&s->nest) != rows || !take_reduction(p, s, length) : !take_points(s, rows, length)) {
+    } else if (stmt_has(s->nest.body, ST_FOR) ? gpu_results(&s->nest) != rows || !take_reduction(p, s, length) : !take_points(s, rows, length)) {
         return false;
     }
     for (int i = 0; i < s->nhead; i++)

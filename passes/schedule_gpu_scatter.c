@@ -86,13 +86,13 @@ static bool take_apart(Scatter *s)
         s->extent[s->n++] = list->extent;
         s->length *= list->extent;
     }
-    if (!s->n || gpu_has(list, ST_FOR) || gpu_has(list, ST_LOCAL) || !take_condition(s, list))
+    if (!s->n || stmt_has(list, ST_FOR) || stmt_has(list, ST_LOCAL) || !take_condition(s, list))
         return false;
     s->rest = loop->next;
     append_copy(s, &flat, list);
     append_copy(s, &flat, last_of(list)->body);
     s->flat = flat.first;
-    return !gpu_has(s->rest, ST_FOR) && !gpu_has(s->rest, ST_IF) && s->pick->extent == s->g->nest->extent[s->at];
+    return !stmt_has(s->rest, ST_FOR) && !stmt_has(s->rest, ST_IF) && s->pick->extent == s->g->nest->extent[s->at];
 }
 
 /* ---- a group's part ---- */

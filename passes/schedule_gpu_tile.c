@@ -44,7 +44,7 @@ static bool take_factors(GpuTile *t)
     for (int i = 0; fma && i < 2; i++) {
         t->side[i].value = fma->arg[i];
         t->side[i].list = gpu_slice(t->g, t->head.body, fma->arg[i]);
-        if (gpu_has(t->side[i].list, ST_GET))
+        if (stmt_has(t->side[i].list, ST_GET))
             return false;
     }
     return fma && t->head.local[0]->dtype == DT_f32;

@@ -74,21 +74,13 @@ static Module *net(const Shape *s)
     return m;
 }
 
-static bool has_mma(const Stmt *s)
-{
-    for (; s; s = s->next)
-        if (s->kind == ST_MMA || has_mma(s->body))
-            return true;
-    return false;
-}
-
 /* Kernels whose products are made by tensor cores. */
 static int count_mma(const Plan *p)
 {
     int n = 0;
 
     for (int i = 0; i < p->nkernel; i++)
-        n += has_mma(p->kernel[i]->body);
+        n += stmt_has(p->kernel[i]->body, ST_MMA);
     return n;
 }
 

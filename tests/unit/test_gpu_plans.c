@@ -110,14 +110,6 @@ static const char product[] =
     "nnd-ir 1\nslot @x : param f32[33, 70]\nslot @w : param f32[70, 20]\nslot @y : state f32[33, 20]\ntrain epochs 1 batch 1 seed 0 precision %s\n"
     "graph train 1 {\n  %%1 = read @x : f32[33, 70]\n  %%2 = read @w : f32[70, 20]\n  %%3 = dot %%1, %%2 {fold 1:0} : f32[33, 20]\n  write @y, %%3\n}\n";
 
-static bool has_mma(const Stmt *s)
-{
-    for (; s; s = s->next)
-        if (s->kind == ST_MMA || has_mma(s->body))
-            return true;
-    return false;
-}
-
 /* The largest error of a product of numbers up to 1, relative to the sum of its terms' sizes. */
 static double product_error(const char *precision)
 {
@@ -133,7 +125,7 @@ static double product_error(const char *precision)
 
     assert_int_equal(m->diag.nerror, 0);
     assert_null(pipeline_run(m, &p));
-    assert_true(has_mma(m->plan[0]->kernel[0]->body) == (strcmp(precision, "f32") != 0));
+    assert_true(stmt_has(m->plan[0]->kernel[0]->body, ST_MMA) == (strcmp(precision, "f32") != 0));
     x = state + module_state_offset(m, 0) / 4;
     w = state + module_state_offset(m, 1) / 4;
     y = state + module_state_offset(m, 2) / 4;
